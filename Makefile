@@ -1,0 +1,53 @@
+# The panel. CMake does the work; `make build` and friends are short names for it.
+
+BUILD ?= build
+MODEL ?= models/tiny
+FUZZ_SECONDS ?= 600
+JOBS := $(shell nproc)
+
+.PHONY: help setup build demo test asan ubsan tsan fuzz bench tiny install clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what the build needs and is missing (apt)
+	@scripts/setup.sh build
+
+build: setup ## the program ./omni
+	@cmake -G Ninja -S . -B $(BUILD) -DOMNI_TESTS=OFF --log-level=WARNING
+	@cmake --build $(BUILD) --target omni -j $(JOBS)
+	@ln -sf $(BUILD)/omni omni
+
+demo: build ## answer a spoken question with the bundled model, into reply.wav
+	./omni ask -m $(MODEL) $(MODEL)/questions/1.wav -o reply.wav
+
+test: ## build and run all tests
+	@scripts/test.sh $(BUILD)/test
+
+asan: ## all tests under the address sanitizer
+	@scripts/test.sh $(BUILD)/asan -DOMNI_SANITIZE=address
+
+ubsan: ## all tests under the undefined-behaviour sanitizer
+	@scripts/test.sh $(BUILD)/ubsan -DOMNI_SANITIZE=undefined
+
+tsan: ## all tests under the thread sanitizer
+	@scripts/test.sh $(BUILD)/tsan -DOMNI_SANITIZE=thread
+
+fuzz: ## each fuzzer for FUZZ_SECONDS (600)
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+bench: build ## where the time goes, on the bundled model
+	./omni bench -m $(MODEL) $(MODEL)/questions/1.wav
+
+tiny: ## train models/tiny from nothing (hours)
+	@scripts/setup.sh tiny
+	lab/tiny/run.sh $(BUILD)/tiny
+
+install: build ## program, library, header, model (DESTDIR and PREFIX as usual)
+	@cmake -S . -B $(BUILD) $(if $(PREFIX),-DCMAKE_INSTALL_PREFIX=$(PREFIX)) --log-level=WARNING
+	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --install $(BUILD)
+
+clean: ## remove everything built here (llama.cpp stays in the cache)
+	rm -rf $(BUILD) omni reply.wav

@@ -1,0 +1,24 @@
+# Installed: the program, the shared library with header, pkg-config and CMake
+# package, the bundled model, man pages and completion.
+
+install(FILES include/omni.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS omni-shared EXPORT omni-targets)
+install(EXPORT omni-targets NAMESPACE omni:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/omni)
+configure_package_config_file(cmake/omni-config.cmake.in ${PROJECT_BINARY_DIR}/omni-config.cmake
+    INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/omni)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/omni-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/omni-config.cmake ${PROJECT_BINARY_DIR}/omni-config-version.cmake
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/omni)
+configure_file(cmake/omni.pc.in ${PROJECT_BINARY_DIR}/omni.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/omni.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+if(TARGET omni)
+    install(TARGETS omni)
+    add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/omni.bash COMMAND omni --completion bash > ${PROJECT_BINARY_DIR}/omni.bash
+        DEPENDS omni VERBATIM)
+    add_custom_target(completion ALL DEPENDS ${PROJECT_BINARY_DIR}/omni.bash)
+    install(FILES ${PROJECT_BINARY_DIR}/omni.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME omni)
+    install(FILES docs/omni.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(DIRECTORY models/tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/llama-omni/models OPTIONAL
+        FILES_MATCHING PATTERN "*.gguf" PATTERN "*.wav" PATTERN "*.md")
+endif()

@@ -1,0 +1,154 @@
+# tests/unit/test_X.c     what a file promises                         test unit.X
+# tests/golden/test_X.c   equality with tests/oracle/X_oracle.py       test golden.X
+# tests/torture/test_X.c  failures injected everywhere                 test torture.X
+# tests/fuzz/fuzz_X.c     a parser of foreign bytes, over its corpus   test fuzz.X
+# tests/e2e/test_X.(sh|py)  the program as a user runs it              test e2e.X
+#
+# Every oracle is run once as the fixture oracle.X into build/oracle/X; a golden test requires the
+# oracle whose name begins its own (speech_decoder_oracle.py for test_speech_decoder_cache.c).
+# Environment of every test: OMNI_ORACLE_DIR (build/oracle), OMNI_TEST_MODEL (models/tiny), OMNI (the program),
+# OMNI_SOURCE_DIR, OMNI_BUILD_DIR.
+
+pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
+
+# The first python3 that has numpy: a version manager's may come before Debian's and lack it.
+foreach(_python python3 /usr/bin/python3 /usr/local/bin/python3)
+    execute_process(COMMAND ${_python} -c "import numpy" RESULT_VARIABLE _result OUTPUT_QUIET ERROR_QUIET)
+    if(_result EQUAL 0)
+        set(OMNI_PYTHON ${_python})
+        break()
+    endif()
+endforeach()
+if(NOT OMNI_PYTHON)
+    message(FATAL_ERROR "no python3 with numpy was found; install python3-numpy, or use -DOMNI_TESTS=OFF")
+endif()
+
+set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
+set(_environment OMNI_ORACLE_DIR=${_oracle_dir} OMNI_TEST_MODEL=${PROJECT_SOURCE_DIR}/models/tiny
+    OMNI=${PROJECT_BINARY_DIR}/omni OMNI_SOURCE_DIR=${PROJECT_SOURCE_DIR} OMNI_BUILD_DIR=${PROJECT_BINARY_DIR}
+    ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
+    PYTHONDONTWRITEBYTECODE=1)
+
+file(GLOB _oracles CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/tests/oracle tests/oracle/*_oracle.py)
+list(TRANSFORM _oracles REPLACE "_oracle\\.py$" "" OUTPUT_VARIABLE _oracle_names)
+foreach(_name ${_oracle_names})
+    add_test(NAME oracle.${_name} COMMAND ${OMNI_PYTHON} ${PROJECT_SOURCE_DIR}/tests/oracle/${_name}_oracle.py
+        ${_oracle_dir}/${_name})
+    # One thread: on toys, and on busy machines, numpy loses time with more.
+    set_tests_properties(oracle.${_name} PROPERTIES FIXTURES_SETUP oracle.${_name} TIMEOUT 1200
+        ENVIRONMENT "${_environment};OPENBLAS_NUM_THREADS=1;OMP_NUM_THREADS=1")
+endforeach()
+
+# The oracle with the longest name that begins ${name}, if any, is required by test.
+function(omni_require_oracle test name)
+    set(_best)
+    string(LENGTH "${_best}" _best_length)
+    foreach(_oracle ${_oracle_names})
+        string(LENGTH ${_oracle} _length)
+        string(FIND ${name} ${_oracle} _at)
+        if(_at EQUAL 0 AND _length GREATER _best_length)
+            set(_best ${_oracle})
+            set(_best_length ${_length})
+        endif()
+    endforeach()
+    if(_best)
+        set_tests_properties(${test} PROPERTIES FIXTURES_REQUIRED oracle.${_best})
+    endif()
+endfunction()
+
+# A test links the rooms that it, or a header of the tests that it uses, includes something of.
+function(omni_link_rooms target source)
+    set(_files ${source})
+    file(STRINGS ${source} _headers REGEX "#include \"(unit|fuzz|golden|torture|bench)/")
+    foreach(_header ${_headers})
+        string(REGEX REPLACE ".*\"(.*)\".*" "tests/\\1" _header ${_header})
+        list(APPEND _files ${_header})
+    endforeach()
+    set(_rooms omni-base)
+    foreach(_file ${_files})
+        file(STRINGS ${_file} _core REGEX "#include [<\"](core/|omni\\.h)")
+        file(STRINGS ${_file} _stage REGEX "#include \"stage/")
+        if(_core)
+            set(_rooms omni-static)
+            break()
+        elseif(_stage)
+            set(_rooms omni-stage)
+        endif()
+    endforeach()
+    target_link_libraries(${target} PRIVATE ${_rooms})
+endfunction()
+
+foreach(_room unit golden torture)
+    file(GLOB _sources CONFIGURE_DEPENDS tests/${_room}/test_*.c)
+    foreach(_source ${_sources})
+        get_filename_component(_name ${_source} NAME_WE)
+        string(REGEX REPLACE "^test_" "" _name ${_name})
+        set(_target ${_room}-${_name})
+        add_executable(${_target} ${_source})
+        omni_link_rooms(${_target} ${_source})
+        target_link_libraries(${_target} PRIVATE PkgConfig::cmocka)
+        target_include_directories(${_target} PRIVATE tests)
+        set_target_properties(${_target} PROPERTIES LINKER_LANGUAGE CXX RUNTIME_OUTPUT_DIRECTORY tests)
+        add_test(NAME ${_room}.${_name} COMMAND ${_target})
+        set_tests_properties(${_room}.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900)
+        omni_require_oracle(${_room}.${_name} ${_name})
+    endforeach()
+endforeach()
+
+file(GLOB _scripts CONFIGURE_DEPENDS tests/e2e/test_*.sh tests/e2e/test_*.py)
+if(OMNI_SANITIZE OR OMNI_FUZZ)
+    list(FILTER _scripts EXCLUDE REGEX "/test_install")     # a stranger has no sanitizer
+endif()
+foreach(_script ${_scripts})
+    get_filename_component(_name ${_script} NAME_WE)
+    string(REGEX REPLACE "^test_" "" _name ${_name})
+    if(_script MATCHES "\\.py$")
+        add_test(NAME e2e.${_name} COMMAND ${OMNI_PYTHON} ${_script})
+    else()
+        add_test(NAME e2e.${_name} COMMAND sh ${_script})
+    endif()
+    set_tests_properties(e2e.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900)
+    omni_require_oracle(e2e.${_name} ${_name})
+endforeach()
+
+add_test(NAME house.rules COMMAND ${PROJECT_SOURCE_DIR}/scripts/check-includes.sh)
+
+# tests/fuzz/fuzz_X.c: with OMNI_FUZZ the fuzzer fuzz-X; always the test fuzz.X, which replays the corpus.
+add_custom_target(fuzzers)
+file(GLOB _sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.c)
+foreach(_source ${_sources})
+    get_filename_component(_name ${_source} NAME_WE)
+    string(REGEX REPLACE "^fuzz_" "" _name ${_name})
+    set(_programs replay-${_name})
+    add_executable(replay-${_name} ${_source} tests/fuzz/replay.c)
+    add_test(NAME fuzz.${_name} COMMAND replay-${_name} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${_name})
+    set_tests_properties(fuzz.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 300)
+    if(OMNI_FUZZ)
+        list(APPEND _programs fuzz-${_name})
+        add_executable(fuzz-${_name} ${_source})
+        target_link_options(fuzz-${_name} PRIVATE -fsanitize=fuzzer)
+        add_dependencies(fuzzers fuzz-${_name})
+    endif()
+    file(STRINGS ${_source} _cli REGEX "apps/cli/")
+    foreach(_program ${_programs})
+        if(_cli)
+            target_link_libraries(${_program} PRIVATE cli-objects omni-static)
+        else()
+            omni_link_rooms(${_program} ${_source})
+        endif()
+        target_include_directories(${_program} PRIVATE tests)
+        set_target_properties(${_program} PROPERTIES LINKER_LANGUAGE CXX RUNTIME_OUTPUT_DIRECTORY fuzz)
+    endforeach()
+endforeach()
+
+# Benchmarks are built on request: cmake --build build --target benches.
+add_custom_target(benches)
+file(GLOB _sources CONFIGURE_DEPENDS tests/bench/bench_*.c)
+foreach(_source ${_sources})
+    get_filename_component(_name ${_source} NAME_WE)
+    add_executable(${_name} EXCLUDE_FROM_ALL ${_source})
+    omni_link_rooms(${_name} ${_source})
+    target_include_directories(${_name} PRIVATE tests)
+    set_target_properties(${_name} PROPERTIES LINKER_LANGUAGE CXX RUNTIME_OUTPUT_DIRECTORY bench)
+    add_dependencies(benches ${_name})
+endforeach()
