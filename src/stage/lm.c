@@ -1,0 +1,460 @@
+/*
+ * lm - the language model, through libllama.
+ *
+ *   takes   the positions of a prompt: token ids, or rows [n][D] from the adaptor
+ *   gives   per step and slot the picked token y_i and the row c_i [D] after the final norm that
+ *           predicted it (what the output matrix saw)
+ *   rate    one token per step; all answering slots share one llama_decode
+ *   latency one decode per token; a prefill of n positions is one decode
+ *   sees    everything before, through the KV cache
+ *
+ * Easy to get wrong:
+ *   - c_i is the row that predicts y_i, not the row after reading it (spec §6.1);
+ *   - libllama appends outputs for every position of a batch once embeddings are on: they are on
+ *     for steps, where each position wants one, and off for prefills, where none does;
+ *   - BOS is put before by us: the tokenizer would not do it twice when the text holds it already;
+ *   - weights that the CPU backend repacks are copied out of the file: mapping such a file as well
+ *     would count its pages twice, so it is read instead.
+ *
+ * The cache is unified: all sequences live in one buffer, so the prompt prefix is shared, not copied.
+ */
+#include "stage/lm.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/status.h"
+
+#include "llama.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+struct om_lm_model {
+    struct llama_model *model;
+    const struct llama_vocab *vocab;
+    om_lm_info info;
+    char description[128];
+};
+
+struct om_lm {
+    const om_lm_model *m;
+    struct llama_context *ctx;
+    llama_memory_t memory;
+    om_lm_params p;
+    int *used;                          /* [n_slots + 1] */
+    struct llama_sampler **sampler;     /* [n_slots], NULL = greedy */
+    /* one batch, as llama_batch wants it: [n_batch] each */
+    llama_pos *pos;
+    int32_t *n_seq;
+    llama_seq_id *seq, **seq_of;
+    int8_t *wanted;
+};
+
+/* ---- once per process ------------------------------------------------------- */
+
+static pthread_once_t backend_once = PTHREAD_ONCE_INIT;
+
+static void start_backend(void)
+{
+    ggml_log_callback log;
+    void *user;
+
+    /* libllama keeps its own copy of the callback: give it the one that base installed. */
+    om_log_capture();
+    ggml_log_get(&log, &user);
+    llama_log_set(log, user);
+    llama_backend_init();
+}
+
+bool om_lm_supports_gpu(void)
+{
+    pthread_once(&backend_once, start_backend);
+    return llama_supports_gpu_offload();
+}
+
+/* ---- model ------------------------------------------------------------------ */
+
+static bool is_repacked(int type)
+{
+    switch (type) {
+    case GGML_TYPE_Q4_0: case GGML_TYPE_Q2_K: case GGML_TYPE_Q4_K: case GGML_TYPE_Q5_K:
+    case GGML_TYPE_Q6_K: case GGML_TYPE_IQ4_NL: case GGML_TYPE_MXFP4:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Most of the file will be copied into the CPU backend's own layout. */
+static bool mostly_repacked(const om_weights *file)
+{
+    uint64_t repacked = 0, all = 0;
+
+    for (int64_t i = 0; i < om_weights_tensor_count(file); i++) {
+        const om_tensor_desc *t = om_weights_tensor(file, i);
+
+        all += t->bytes;
+        if (is_repacked(t->type))
+            repacked += t->bytes;
+    }
+    return repacked > all / 2;
+}
+
+static int check_kind(const om_lm_model *m, const char *path)
+{
+    int width = llama_model_n_embd(m->model);
+
+    if (llama_model_has_encoder(m->model) || !llama_model_has_decoder(m->model))
+        return om_fail(OMNI_ERR_MODEL, "%s: %s is not a decoder-only language model", path, m->description);
+    if (llama_model_n_embd_inp(m->model) != width || llama_model_n_embd_out(m->model) != width)
+        return om_fail(OMNI_ERR_MODEL, "%s: rows of %d in and %d out around a width of %d, wanted one width",
+                       path, llama_model_n_embd_inp(m->model), llama_model_n_embd_out(m->model), width);
+    if (llama_vocab_n_tokens(m->vocab) < 1 || llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_NONE)
+        return om_fail(OMNI_ERR_MODEL, "%s: it has no tokenizer", path);
+    return OMNI_OK;
+}
+
+/* What libllama had to say, without the name of its function. */
+static const char *reason(void)
+{
+    static const char preamble[] = "error loading model: ";
+    const char *text = om_log_error(), *at = strstr(text, preamble);
+
+    if (at)
+        return at + strlen(preamble);
+    return text[0] ? text : "no reason given; out of memory?";
+}
+
+int om_lm_load(const om_weights *file, int n_gpu_layers, bool use_mmap, om_lm_model **out)
+{
+    struct llama_model_params params = llama_model_default_params();
+    const char *path = om_weights_path(file);
+    om_lm_model *m;
+    int rc = OMNI_ERR_MEMORY;
+
+    pthread_once(&backend_once, start_backend);
+    m = om_calloc(1, sizeof *m);
+    if (!m)
+        return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
+    params.n_gpu_layers = n_gpu_layers;
+    params.load_mode = use_mmap && (n_gpu_layers || !mostly_repacked(file)) ? LLAMA_LOAD_MODE_MMAP
+                                                                            : LLAMA_LOAD_MODE_NONE;
+    om_log_capture();
+    if (!om_torture_hit())
+        m->model = llama_model_load_from_file(path, params);
+    if (!m->model) {
+        rc = om_fail(OMNI_ERR_MODEL, "%s: libllama can not load it: %s", path, reason());
+        goto fail;
+    }
+    m->vocab = llama_model_get_vocab(m->model);
+    llama_model_desc(m->model, m->description, sizeof m->description);
+    rc = check_kind(m, path);
+    if (rc)
+        goto fail;
+    m->info = (om_lm_info){
+        .width = llama_model_n_embd(m->model), .layers = llama_model_n_layer(m->model),
+        .vocab = llama_vocab_n_tokens(m->vocab), .context_trained = llama_model_n_ctx_train(m->model),
+        .bytes = llama_model_size(m->model), .parameters = llama_model_n_params(m->model),
+        .description = m->description,
+    };
+    *out = m;
+    return OMNI_OK;
+fail:
+    om_lm_unload(m);
+    return rc;
+}
+
+void om_lm_unload(om_lm_model *m)
+{
+    if (!m)
+        return;
+    if (m->model)
+        llama_model_free(m->model);
+    om_free(m);
+}
+
+const om_lm_info *om_lm_get_info(const om_lm_model *m)
+{
+    return &m->info;
+}
+
+int om_lm_tokenize(const om_lm_model *m, const char *text, size_t n, bool parse_special, bool add_bos,
+                   int32_t *ids, int cap)
+{
+    int bos = add_bos && llama_vocab_bos(m->vocab) != LLAMA_TOKEN_NULL;
+    int room = cap > bos ? cap - bos : 0;
+    int32_t got, unused;
+
+    if (n > INT32_MAX)
+        return om_fail(OMNI_ERR_LIMIT, "text of %zu bytes, wanted at most %d", n, INT32_MAX);
+    if (bos && cap > 0)
+        ids[0] = llama_vocab_bos(m->vocab);
+    if (n == 0)
+        return bos;
+    got = llama_tokenize(m->vocab, text, (int32_t)n, room ? ids + bos : &unused, room, false, parse_special);
+    if (got == INT32_MIN)
+        return om_fail(OMNI_ERR_LIMIT, "text of %zu bytes has too many tokens", n);
+    return bos + (got < 0 ? -got : got);
+}
+
+int om_lm_piece(const om_lm_model *m, int32_t id, char *out, int cap)
+{
+    int32_t got = llama_token_to_piece(m->vocab, id, out, cap, 0, false);
+
+    return got < 0 ? -got : got;
+}
+
+bool om_lm_is_end(const om_lm_model *m, int32_t id)
+{
+    return llama_vocab_is_eog(m->vocab, id);
+}
+
+/* ---- context ---------------------------------------------------------------- */
+
+static int new_arrays(om_lm *lm)
+{
+    size_t n = (size_t)(lm->p.n_batch > lm->p.n_slots ? lm->p.n_batch : lm->p.n_slots);
+
+    lm->used = om_calloc((size_t)lm->p.n_slots + 1, sizeof *lm->used);
+    lm->sampler = om_calloc((size_t)lm->p.n_slots, sizeof *lm->sampler);
+    lm->pos = om_calloc(n, sizeof *lm->pos);
+    lm->n_seq = om_calloc(n, sizeof *lm->n_seq);
+    lm->seq = om_calloc(n, sizeof *lm->seq);
+    lm->seq_of = om_calloc(n, sizeof *lm->seq_of);
+    lm->wanted = om_calloc(n, sizeof *lm->wanted);
+    if (!lm->used || !lm->sampler || !lm->pos || !lm->n_seq || !lm->seq || !lm->seq_of || !lm->wanted)
+        return om_fail(OMNI_ERR_MEMORY, "no memory for %d slots of the language model", lm->p.n_slots);
+    for (size_t i = 0; i < n; i++) {
+        lm->n_seq[i] = 1;
+        lm->seq_of[i] = &lm->seq[i];
+    }
+    return OMNI_OK;
+}
+
+static int new_context(om_lm *lm)
+{
+    struct llama_context_params params = llama_context_default_params();
+    const om_lm_params *p = &lm->p;
+
+    params.n_ctx = (uint32_t)(p->n_slots * p->n_ctx_slot + p->n_prefix);
+    params.n_batch = params.n_ubatch = (uint32_t)(p->n_batch > p->n_slots ? p->n_batch : p->n_slots + 1);
+    params.n_seq_max = (uint32_t)p->n_slots + 1;
+    params.n_outputs_max = params.n_seq_max;     /* libllama reserves one per sequence */
+    params.n_threads = params.n_threads_batch = p->n_threads;
+    params.flash_attn_type = p->f32 ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
+    if (p->f32)
+        params.type_k = params.type_v = GGML_TYPE_F32;
+    params.kv_unified = true;
+    params.no_perf = true;
+    om_log_capture();
+    if (!om_torture_hit())
+        lm->ctx = llama_init_from_model(lm->m->model, params);
+    if (!lm->ctx)
+        return om_fail(OMNI_ERR_BACKEND,
+                       "no context of %u positions for the language model: %s; ask for fewer slots or "
+                       "positions",
+                       params.n_ctx, reason());
+    lm->memory = llama_get_memory(lm->ctx);
+    if (p->threadpool)
+        llama_attach_threadpool(lm->ctx, p->threadpool, p->threadpool);
+    return OMNI_OK;
+}
+
+int om_lm_new(const om_lm_model *m, const om_lm_params *params, om_lm **out)
+{
+    om_lm *lm;
+    int rc;
+
+    if (params->n_slots < 1 || params->n_slots > OM_LM_MAX_SLOTS || params->n_ctx_slot < 1 ||
+        params->n_batch < 1 || params->n_prefix < 0 ||
+        params->n_ctx_slot > (INT32_MAX - params->n_prefix) / params->n_slots)
+        return om_fail(OMNI_ERR_ARG,
+                       "%d slots of %d positions, wanted 1..%d slots and at most %d positions in all",
+                       params->n_slots, params->n_ctx_slot, OM_LM_MAX_SLOTS, INT32_MAX);
+    lm = om_calloc(1, sizeof *lm);
+    if (!lm)
+        return om_fail(OMNI_ERR_MEMORY, "language model: out of memory");
+    lm->m = m;
+    lm->p = *params;
+    rc = new_arrays(lm);
+    if (!rc)
+        rc = new_context(lm);
+    if (rc) {
+        om_lm_free(lm);
+        return rc;
+    }
+    *out = lm;
+    return OMNI_OK;
+}
+
+void om_lm_free(om_lm *lm)
+{
+    if (!lm)
+        return;
+    for (int i = 0; lm->sampler && i < lm->p.n_slots; i++)
+        if (lm->sampler[i])
+            llama_sampler_free(lm->sampler[i]);
+    if (lm->ctx)
+        llama_free(lm->ctx);
+    om_free(lm->used);
+    om_free(lm->sampler);
+    om_free(lm->pos);
+    om_free(lm->n_seq);
+    om_free(lm->seq);
+    om_free(lm->seq_of);
+    om_free(lm->wanted);
+    om_free(lm);
+}
+
+void om_lm_set_abort(om_lm *lm, bool (*abort)(void *user), void *user)
+{
+    llama_set_abort_callback(lm->ctx, abort, user);
+}
+
+/* ---- sampling --------------------------------------------------------------- */
+
+/* Logits / T, then top-k, then top-p, then a draw (spec §5.5). */
+int om_lm_set_sampling(om_lm *lm, int slot, const om_sampling *s)
+{
+    struct llama_sampler *chain = NULL;
+
+    if (s->temperature > 0.0f) {
+        if (!om_torture_hit())
+            chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+        if (!chain)
+            return om_fail(OMNI_ERR_MEMORY, "no memory for a sampler");
+        llama_sampler_chain_add(chain, llama_sampler_init_temp(s->temperature));
+        if (s->top_k > 0)
+            llama_sampler_chain_add(chain, llama_sampler_init_top_k(s->top_k));
+        if (s->top_p < 1.0f)
+            llama_sampler_chain_add(chain, llama_sampler_init_top_p(s->top_p, 1));
+        llama_sampler_chain_add(chain, llama_sampler_init_dist(s->seed));
+    }
+    if (lm->sampler[slot])
+        llama_sampler_free(lm->sampler[slot]);
+    lm->sampler[slot] = chain;
+    return OMNI_OK;
+}
+
+static int32_t greedy(const float *logits, int n)
+{
+    float best = -INFINITY;
+    int32_t at = 0;
+
+    for (int i = 0; i < n; i++)
+        if (logits[i] > best) {
+            best = logits[i];
+            at = i;
+        }
+    return at;
+}
+
+/* ---- positions -------------------------------------------------------------- */
+
+int om_lm_used(const om_lm *lm, int slot)
+{
+    return lm->used[slot];
+}
+
+void om_lm_cut(om_lm *lm, int slot, int n_keep)
+{
+    if (n_keep >= lm->used[slot])
+        return;
+    if (n_keep > 0 && llama_memory_seq_rm(lm->memory, slot, n_keep, -1)) {
+        lm->used[slot] = n_keep;
+        return;
+    }
+    llama_memory_seq_rm(lm->memory, slot, -1, -1);   /* removing all never fails */
+    lm->used[slot] = 0;
+}
+
+void om_lm_copy_prefix(om_lm *lm, int slot, int n)
+{
+    om_lm_cut(lm, slot, 0);
+    llama_memory_seq_cp(lm->memory, lm->p.n_slots, slot, 0, n);
+    lm->used[slot] = n;
+}
+
+/* One llama_decode of the n positions laid out in lm->pos, seq, wanted. */
+static int decode(om_lm *lm, const int32_t *ids, const float *rows, int n)
+{
+    /* libllama only reads the inputs; its struct lacks the const. */
+    struct llama_batch batch = { n, (llama_token *)(uintptr_t)ids, (float *)(uintptr_t)rows,
+                                 lm->pos, lm->n_seq, lm->seq_of, lm->wanted };
+    int32_t rc = -1;
+
+    om_log_capture();
+    if (!om_torture_hit())
+        rc = llama_decode(lm->ctx, batch);
+    if (rc == 0)
+        return OMNI_OK;
+    for (int i = 0; i < n; i++)     /* what a failed decode left behind is not a whole step */
+        lm->used[lm->seq[i]] = llama_memory_seq_pos_max(lm->memory, lm->seq[i]) + 1;
+    if (rc == 1)
+        return om_fail(OMNI_ERR_LIMIT, "the context has no room for %d more positions", n);
+    if (rc == 2)
+        return om_fail(OMNI_ERR_STATE, "the language model was interrupted");
+    return om_fail(OMNI_ERR_BACKEND, "llama_decode of %d positions failed (%d): %s", n, (int)rc,
+                   om_log_error());
+}
+
+int om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, int n)
+{
+    int room = slot == lm->p.n_slots ? lm->p.n_prefix : lm->p.n_ctx_slot;
+    int rc;
+
+    if (n < 1 || n > lm->p.n_batch || (!ids) == (!rows))
+        return om_fail(OMNI_ERR_ARG, "prefill of %d positions, wanted 1..%d, of ids or of rows", n,
+                       lm->p.n_batch);
+    if (n > room - lm->used[slot])
+        return om_fail(OMNI_ERR_LIMIT, "the prompt needs %d positions, the slot has %d", lm->used[slot] + n,
+                       room);
+    for (int i = 0; i < n; i++) {
+        lm->pos[i] = lm->used[slot] + i;
+        lm->seq[i] = slot;
+        lm->wanted[i] = 0;
+    }
+    llama_set_embeddings(lm->ctx, false);
+    rc = decode(lm, ids, rows, n);
+    if (rc)
+        return rc;
+    lm->used[slot] += n;
+    return OMNI_OK;
+}
+
+int om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *next, float *hidden)
+{
+    size_t width = (size_t)lm->m->info.width;
+    int rc;
+
+    if (n < 1 || n > lm->p.n_slots)
+        return om_fail(OMNI_ERR_ARG, "a step of %d slots, wanted 1..%d", n, lm->p.n_slots);
+    for (int i = 0; i < n; i++) {
+        if (lm->used[slots[i]] >= lm->p.n_ctx_slot)
+            return om_fail(OMNI_ERR_LIMIT, "all %d positions of slot %d are in use", lm->p.n_ctx_slot,
+                           slots[i]);
+        lm->pos[i] = lm->used[slots[i]];
+        lm->seq[i] = slots[i];
+        lm->wanted[i] = 1;
+    }
+    llama_set_embeddings(lm->ctx, true);
+    rc = decode(lm, ids, NULL, n);
+    if (rc)
+        return rc;
+    for (int i = 0; i < n; i++)
+        lm->used[slots[i]]++;
+    for (int i = 0; i < n; i++) {
+        const float *row = llama_get_embeddings_ith(lm->ctx, i);
+        const float *logits = llama_get_logits_ith(lm->ctx, i);
+
+        if (!row || !logits)
+            return om_fail(OMNI_ERR_BACKEND, "libllama gave no outputs for position %d", i);
+        if (hidden)
+            memcpy(hidden + (size_t)i * width, row, width * sizeof *row);
+        if (next)
+            next[i] = lm->sampler[slots[i]] ? llama_sampler_sample(lm->sampler[slots[i]], lm->ctx, i)
+                                            : greedy(logits, lm->m->info.vocab);
+    }
+    return OMNI_OK;
+}

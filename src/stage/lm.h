@@ -1,0 +1,81 @@
+/*
+ * lm: the language model through libllama: positions of a prompt in, token and the
+ * final-norm row that predicted it out. lm.c is the only includer of llama.h; its card
+ * is there. D = width.
+ *
+ * Thread rule: a model is immutable; a context (om_lm) belongs to one thread at a time.
+ */
+#ifndef OM_LM_H
+#define OM_LM_H
+
+#include "base/weights.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct om_lm_model om_lm_model;   /* shared, immutable */
+typedef struct om_lm om_lm;               /* one context: n_slots sequences and one for the prompt prefix */
+
+enum { OM_LM_MAX_SLOTS = 255 };           /* libllama knows 256 sequences; one holds the prefix */
+
+typedef struct om_lm_info {
+    int width, layers, vocab, context_trained;
+    uint64_t bytes, parameters;           /* of the tensors */
+    const char *description;              /* e.g. "llama 8B Q4_0"; lives as long as the model */
+} om_lm_info;
+
+bool om_lm_supports_gpu(void);            /* built with a GPU backend, and a GPU is there */
+
+/* file was opened, and so checked, before libllama sees it; it is not kept.
+ * ERR_MODEL, ERR_FORMAT, ERR_MEMORY. */
+int  om_lm_load(const om_weights *file, int n_gpu_layers, bool use_mmap, om_lm_model **out);
+void om_lm_unload(om_lm_model *m);
+const om_lm_info *om_lm_get_info(const om_lm_model *m);
+
+/* Tokens of a text of n bytes (UTF-8); special tokens are parsed, the model's BOS is put before, on request.
+ * Returns the count needed; writes at most cap. Negative omni_status on error. */
+int  om_lm_tokenize(const om_lm_model *m, const char *text, size_t n, bool parse_special, bool add_bos,
+                    int32_t *ids, int cap);
+/* Bytes of a token (control tokens have none). Returns the count needed; writes at most cap, nothing when
+ * it does not fit. */
+int  om_lm_piece(const om_lm_model *m, int32_t id, char *out, int cap);
+bool om_lm_is_end(const om_lm_model *m, int32_t id);     /* what the LLM's own file calls an end */
+
+typedef struct om_lm_params {
+    int n_slots;        /* 1..OM_LM_MAX_SLOTS */
+    int n_ctx_slot;     /* positions per slot */
+    int n_prefix;       /* positions of the spare sequence, 0 = no spare sequence is used */
+    int n_batch;        /* most positions of one prefill */
+    int n_threads;
+    void *threadpool;   /* om_device_threadpool, or NULL */
+    bool f32;           /* cache and attention in f32 (comparisons with oracles); else f16 */
+} om_lm_params;
+int  om_lm_new(const om_lm_model *m, const om_lm_params *params, om_lm **out);
+void om_lm_free(om_lm *lm);
+
+typedef struct om_sampling { float temperature; int top_k; float top_p; uint32_t seed; } om_sampling;
+/* temperature 0: greedy, ties to the lowest id. Starts the random numbers anew. ERR_MEMORY. */
+int  om_lm_set_sampling(om_lm *lm, int slot, const om_sampling *s);
+
+/* Sequence bookkeeping. Positions are counted per slot; slot n_slots is the spare one. */
+int  om_lm_used(const om_lm *lm, int slot);
+/* Keeps the first n_keep positions; none when the model's memory can not be cut in the middle
+ * (recurrent models): look at om_lm_used afterwards. */
+void om_lm_cut(om_lm *lm, int slot, int n_keep);
+/* The slot becomes a copy of the spare sequence's first n positions (no data moves). */
+void om_lm_copy_prefix(om_lm *lm, int slot, int n);
+
+/* Prefill without outputs: either ids or rows [n][D] (the other NULL), n <= n_batch.
+ * ERR_LIMIT: the slot is full; ERR_STATE: aborted; ERR_BACKEND. On failure om_lm_used tells what was kept. */
+int  om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, int n);
+
+/* One step for n slots at once: feeds ids[i] to slots[i] (the last prompt token
+ * or the token picked before), picks the next. Out: next[n], hidden [n][D] (the final-norm row
+ * that predicted next), either may be NULL. Errors as om_lm_prefill; nothing is kept then. */
+int  om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *next, float *hidden);
+
+/* Polled by libllama between nodes (CPU only). NULL: never. */
+void om_lm_set_abort(om_lm *lm, bool (*abort)(void *user), void *user);
+
+#endif
