@@ -1,0 +1,274 @@
+/* session: the exported functions of one conversation. */
+#include "base/memory.h"
+#include "base/status.h"
+#include "core/objects.h"
+#include "core/turn.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    MAX_EVENTS = 1024,
+    MAX_EVENT_BYTES = 1 << 19,      /* 8 s of audio: how far an answer may run ahead of its receiver */
+    MAX_PACKET = 1 << 26,
+    MAX_TYPED = 1 << 20
+};
+
+omni_session_params omni_session_default_params(void)
+{
+    return (omni_session_params){ .max_tokens = 256, .top_k = 50, .top_p = 1.0f, .seed = 0xFFFFFFFFu,
+                                  .speech = true, .keep_history = true };
+}
+
+/* ---- new, free -------------------------------------------------------------- */
+
+static int check_params(const omni_session_params *p)
+{
+    if (p->max_tokens < 1)
+        return om_fail(OMNI_ERR_ARG, "max_tokens is %d, wanted at least 1", p->max_tokens);
+    if (!isfinite(p->temperature) || p->temperature < 0.0f)
+        return om_fail(OMNI_ERR_ARG, "temperature is %g, wanted 0 (greedy) or more", (double)p->temperature);
+    if (p->top_k < 0)
+        return om_fail(OMNI_ERR_ARG, "top_k is %d, wanted 0 (off) or more", p->top_k);
+    if (!(p->top_p > 0.0f && p->top_p <= 1.0f))
+        return om_fail(OMNI_ERR_ARG, "top_p is %g, wanted more than 0, at most 1", (double)p->top_p);
+    if (p->packet_samples < 0 || p->packet_samples > MAX_PACKET)
+        return om_fail(OMNI_ERR_ARG, "packet_samples is %d, wanted 0..%d", p->packet_samples, MAX_PACKET);
+    return OMNI_OK;
+}
+
+static int set_sampling(omni_session *s)
+{
+    om_sampling sampling = { s->params.temperature, s->params.top_k, s->params.top_p, s->params.seed };
+
+    return om_lm_set_sampling(s->engine->lm, s->slot, &sampling);
+}
+
+static int new_parts(omni_session *s)
+{
+    const omni_model *m = s->engine->model;
+    int rc = om_ring_new(2 * (size_t)m->hp.audio.window_samples, &s->input);
+
+    if (!rc)
+        rc = om_queue_new(MAX_EVENTS, MAX_EVENT_BYTES, &s->events);
+    if (!rc)
+        rc = om_mel_new(&m->hp, m->filters, &s->mel);
+    if (!rc)
+        rc = set_sampling(s);
+    return rc;
+}
+
+int omni_session_new(omni_engine *engine, const omni_session_params *params, omni_session **out)
+{
+    omni_session *s;
+    int slot = 0, rc;
+
+    if (!engine || !out)
+        return om_fail(OMNI_ERR_ARG, "omni_session_new: engine and out may not be NULL");
+    while (slot < engine->params.n_slots && engine->sessions[slot])
+        slot++;
+    if (slot == engine->params.n_slots)
+        return om_fail(OMNI_ERR_LIMIT, "all %d slots of the engine are taken", slot);
+    s = om_aligned(1, sizeof *s);
+    if (!s)
+        return om_fail(OMNI_ERR_MEMORY, "session: out of memory");
+    s->engine = engine;
+    s->slot = slot;
+    s->params = params ? *params : omni_session_default_params();
+    s->script.width = engine->model->hp.llm.width;
+    om_voice_reset(&s->voice);
+    rc = check_params(&s->params);
+    if (!rc)
+        rc = new_parts(s);
+    if (rc) {
+        omni_session_free(s);
+        return rc;
+    }
+    engine->sessions[slot] = s;
+    *out = s;
+    return OMNI_OK;
+}
+
+void omni_session_free(omni_session *s)
+{
+    omni_engine *e;
+
+    if (!s)
+        return;
+    e = s->engine;
+    if (e->sessions[s->slot] == s) {
+        if (e->encoding == s) {
+            om_encoder_reset(e->encoder);
+            e->encoding = NULL;
+        }
+        om_speech_decoder_reset(e->decoder, s->slot);
+        om_vocoder_reset(e->vocoder, s->slot);
+        om_lm_cut(e->lm, s->slot, 0);
+        e->sessions[s->slot] = NULL;
+    }
+    om_ring_free(s->input);
+    om_queue_free(s->events);
+    om_mel_free(s->mel);
+    om_script_free(&s->script);
+    om_text_free(&s->text);
+    om_voice_free(&s->voice);
+    om_free(s->typed);
+    om_free(s);
+}
+
+/* ---- between turns ------------------------------------------------------------ */
+
+static int check_between_turns(const omni_session *s, const char *what)
+{
+    if (!s)
+        return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
+    if (s->state > OM_LISTEN || atomic_load(&s->question) != OM_ASK_NONE)
+        return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
+                       what);
+    return OMNI_OK;
+}
+
+int omni_session_reset(omni_session *s)
+{
+    int rc = check_between_turns(s, "omni_session_reset");
+
+    if (!rc)
+        rc = set_sampling(s);
+    if (rc)
+        return rc;
+    s->n_pulled += om_ring_drop(s->input, om_ring_size(s->input));
+    s->n_before = s->n_pushed;
+    om_mel_reset(s->mel);
+    s->n_heard = s->n_question = 0;
+    om_script_cut(&s->script, 0);
+    om_lm_cut(s->engine->lm, s->slot, 0);
+    s->state = OM_IDLE;
+    s->turn = 0;
+    s->has_answer = s->has_stats = false;
+    s->stats = (omni_stats){0};
+    return OMNI_OK;
+}
+
+int omni_session_trim(omni_session *s, uint64_t n_samples, int *n_tokens_kept)
+{
+    int rc = check_between_turns(s, "omni_session_trim"), said, kept;
+
+    if (rc)
+        return rc;
+    if (!s->has_answer || !s->params.speech)
+        return om_fail(OMNI_ERR_STATE, "omni_session_trim: the session has no spoken answer to cut");
+    said = s->script.n - s->answer_at;
+    kept = n_samples >= s->voice.n_posted && s->end.type == OMNI_EVENT_END
+               ? said
+               : om_voice_tokens_heard(s, n_samples);
+    if (kept < said)
+        om_script_cut(&s->script, s->answer_at + kept);
+    om_lm_cut(s->engine->lm, s->slot, s->script.n);
+    if (n_tokens_kept)
+        *n_tokens_kept = kept < said ? kept : said;
+    return OMNI_OK;
+}
+
+int omni_session_get_stats(const omni_session *s, omni_stats *stats)
+{
+    if (!s || !stats)
+        return om_fail(OMNI_ERR_ARG, "omni_session_get_stats: session and stats may not be NULL");
+    if (!s->has_stats)
+        return om_fail(OMNI_ERR_STATE, "omni_session_get_stats: no turn has ended yet");
+    *stats = s->last;
+    return OMNI_OK;
+}
+
+/* ---- asking (one thread) -------------------------------------------------------- */
+
+int omni_session_push_audio(omni_session *s, const float *samples, size_t n)
+{
+    if (!s || (!samples && n))
+        return om_fail(OMNI_ERR_ARG, "omni_session_push_audio: session and samples may not be NULL");
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(samples[i]))
+            return om_fail(OMNI_ERR_AUDIO, "sample %zu of %zu is not a finite number", i, n);
+    if (om_ring_push(s->input, samples, n) != OMNI_OK)
+        return om_fail(OMNI_ERR_LIMIT,
+                       "%zu samples are more than the %zu that the input buffer has room for; let the "
+                       "engine step between pushes",
+                       n, om_ring_room(s->input));
+    s->n_pushed += n;
+    return OMNI_OK;
+}
+
+static int check_no_question(const omni_session *s)
+{
+    if (atomic_load_explicit(&s->question, memory_order_acquire) != OM_ASK_NONE)
+        return om_fail(OMNI_ERR_STATE, "a question already waits");
+    return OMNI_OK;
+}
+
+static void publish(omni_session *s, int question)
+{
+    s->asked_at = om_now_us();
+    /* Counted first: whoever sees the question as asked may cancel it. */
+    atomic_fetch_add(&s->n_asked, 1);
+    atomic_store_explicit(&s->question, question, memory_order_release);
+}
+
+int omni_session_end_input(omni_session *s)
+{
+    int rc;
+
+    if (!s)
+        return om_fail(OMNI_ERR_ARG, "omni_session_end_input: session may not be NULL");
+    rc = check_no_question(s);
+    if (rc)
+        return rc;
+    if (s->n_pushed == s->n_before)
+        return om_fail(OMNI_ERR_AUDIO, "the question has no audio");
+    s->n_before = s->end_mark = s->n_pushed;
+    publish(s, OM_ASK_AUDIO);
+    return OMNI_OK;
+}
+
+int omni_session_push_text(omni_session *s, const char *utf8)
+{
+    size_t n;
+    int rc;
+
+    if (!s || !utf8)
+        return om_fail(OMNI_ERR_ARG, "omni_session_push_text: session and text may not be NULL");
+    n = strlen(utf8);
+    if (!om_utf8_valid(utf8, n))
+        return om_fail(OMNI_ERR_ARG, "the typed question is not UTF-8");
+    utf8 = om_text_strip(utf8, &n);
+    if (n == 0 || n > MAX_TYPED)
+        return om_fail(OMNI_ERR_ARG, "a typed question of %zu bytes, wanted 1..%d", n, MAX_TYPED);
+    rc = check_no_question(s);
+    if (rc)
+        return rc;
+    s->typed = om_calloc(n + 1, 1);
+    if (!s->typed)
+        return om_fail(OMNI_ERR_MEMORY, "no memory for a question of %zu bytes", n);
+    memcpy(s->typed, utf8, n);
+    publish(s, OM_ASK_TEXT);
+    return OMNI_OK;
+}
+
+/* Async-signal-safe: lock-free atomics only. A turn that ends meanwhile is not mistaken for the next. */
+void omni_session_cancel(omni_session *s)
+{
+    unsigned answered;
+
+    if (!s)
+        return;
+    answered = atomic_load(&s->n_answered);
+    if (atomic_load(&s->n_asked) != answered)
+        atomic_store(&s->cancel, answered + 1);
+}
+
+/* ---- listening (one thread) ----------------------------------------------------- */
+
+int omni_session_next_event(omni_session *s, omni_event *event)
+{
+    if (!s || !event)
+        return om_fail(OMNI_ERR_ARG, "omni_session_next_event: session and event may not be NULL");
+    return om_queue_pull(s->events, event);
+}

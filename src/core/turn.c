@@ -1,0 +1,428 @@
+/*
+ * turn: the states of one question and its answer; see turn.h. The answering states, which are
+ * batched over sessions, are in answer.c.
+ *
+ * Easy to get wrong: the KV cache always holds a prefix of the script, so after any mishap cutting
+ * both to the same length is enough; the last position of a prompt is not prefilled but fed to the first
+ * step, because only steps give outputs.
+ */
+#include "core/turn.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "core/objects.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+int64_t om_now_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* ---- events ----------------------------------------------------------------- */
+
+int om_turn_post(omni_session *s, omni_event *event)
+{
+    int rc;
+
+    event->turn = s->turn;
+    event->time_us = om_now_us();
+    rc = om_queue_push(s->events, event);
+    if (rc)
+        return rc;
+    s->engine->n_events++;
+    if (event->type == OMNI_EVENT_TEXT && !s->stats.t_first_text)
+        s->stats.t_first_text = event->time_us - s->started_at;
+    if (event->type == OMNI_EVENT_AUDIO && !s->stats.t_first_audio)
+        s->stats.t_first_audio = event->time_us - s->started_at;
+    if (event->type == OMNI_EVENT_AUDIO)
+        s->stats.n_samples_out += event->n_audio;
+    return OMNI_OK;
+}
+
+int om_turn_post_text(omni_session *s)
+{
+    size_t n = om_text_ready(&s->text);
+    omni_event event = { .type = OMNI_EVENT_TEXT, .text = s->text.bytes, .n_text = n };
+    int rc;
+
+    if (n == 0)
+        return OMNI_OK;
+    rc = om_turn_post(s, &event);
+    if (!rc)
+        om_text_take(&s->text, n);
+    return rc;
+}
+
+/* ---- cancelling ------------------------------------------------------------- */
+
+bool om_turn_is_cancelled(const omni_session *s)
+{
+    return atomic_load(&s->cancel) == atomic_load(&s->n_answered) + 1;
+}
+
+void om_turn_serve(omni_engine *e, omni_session *const *sessions, int n)
+{
+    for (int i = 0; i < n; i++)
+        e->served[i] = sessions[i];
+    e->n_served = n;
+}
+
+bool om_turn_abandoned(void *engine)
+{
+    const omni_engine *e = engine;
+
+    for (int i = 0; i < e->n_served; i++)
+        if (!om_turn_is_cancelled(e->served[i]))
+            return false;
+    return e->n_served > 0;
+}
+
+/* ---- IDLE, LISTEN ------------------------------------------------------------- */
+
+/* Takes samples up to stream position `end` out of the input, a bounded part at a time. */
+static int hear(omni_session *s, uint64_t end)
+{
+    const om_hparams *hp = &s->engine->model->hp;
+    size_t budget = (size_t)hp->audio.window_samples / 8 + 1, moved = 0, n, taken;
+    int64_t start = om_now_us();
+    float chunk[1024];
+    int rc = OMNI_OK;
+
+    while (!rc && moved < budget && s->n_pulled < end) {
+        size_t want = end - s->n_pulled < 1024 ? (size_t)(end - s->n_pulled) : 1024;
+
+        n = om_ring_pull(s->input, chunk, want);
+        if (n == 0)
+            break;
+        taken = 0;
+        rc = om_mel_push(s->mel, chunk, n, &taken);
+        s->n_pulled += n;
+        s->n_question += n;
+        s->n_heard += taken;
+        moved += n;
+    }
+    if (!moved)
+        return OMNI_AGAIN;
+    s->stats.t_mel += om_now_us() - start;
+    return rc;
+}
+
+/* The question was read: whoever asks may ask the next. */
+static void take_question(omni_session *s)
+{
+    s->started_at = s->asked_at;
+    s->has_answer = false;
+    s->n_tokens = 0;
+    om_text_reset(&s->text);
+    om_voice_reset(&s->voice);
+    if (s->params.speech) {
+        om_speech_decoder_reset(s->engine->decoder, s->slot);
+        om_vocoder_reset(s->engine->vocoder, s->slot);
+    }
+    atomic_store_explicit(&s->question, OM_ASK_NONE, memory_order_release);
+}
+
+static int begin_speech(omni_session *s)
+{
+    omni_event begin = { .type = OMNI_EVENT_BEGIN };
+    omni_event cut = { .type = OMNI_EVENT_CUT, .sample_offset = s->n_heard };
+
+    if (!om_queue_has_room(s->events, 2, 0))
+        return OMNI_AGAIN;
+    om_turn_post(s, &begin);
+    if (s->n_question > s->n_heard)
+        om_turn_post(s, &cut);
+    s->script_before = s->script.n;
+    s->stats.n_samples_in = s->n_question;
+    take_question(s);
+    s->state = OM_ENCODE;
+    return OMNI_OK;
+}
+
+/* ---- the prompt --------------------------------------------------------------- */
+
+/* Makes room in the context by forgetting the oldest turns. Half of it is freed at once: the KV cache
+ * has to be rebuilt then, which should be rare. */
+static int fit(omni_session *s)
+{
+    int n_ctx = s->engine->params.n_ctx, n = s->script.n;
+    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
+
+    if (n > n_ctx - answer && s->script.n_turns > 1) {
+        while (s->script.n_turns > 1 && s->script.n > n_ctx / 2)
+            om_script_drop_oldest(&s->script);
+        s->script_before = s->script.n_turns > 1 ? s->script_before - (n - s->script.n) : 0;
+        om_lm_cut(s->engine->lm, s->slot, 0);
+    }
+    if (s->script.n > n_ctx)
+        return om_fail(OMNI_ERR_LIMIT,
+                       "the question needs %d positions, the slot has %d: ask for a larger context",
+                       s->script.n, n_ctx);
+    return OMNI_OK;
+}
+
+/* Appends the question to the script: rows [R][D], or the typed text. */
+static int ask(omni_session *s, const float *rows)
+{
+    const om_prompt *prompt = &s->engine->model->prompt;
+    int rc;
+
+    if (!s->params.keep_history) {
+        om_script_cut(&s->script, 0);
+        om_lm_cut(s->engine->lm, s->slot, 0);
+    }
+    s->script_before = s->script.n;
+    rc = rows ? om_prompt_ask_rows(prompt, &s->script, rows, s->engine->model->hp.adaptor.rows)
+              : om_prompt_ask_text(prompt, &s->script, s->typed, strlen(s->typed));
+    if (!rc)
+        rc = fit(s);
+    s->answer_at = s->script.n;
+    s->stats.n_prompt = s->script.n;
+    s->state = OM_PREFILL;
+    return rc;
+}
+
+static int begin_text(omni_session *s)
+{
+    omni_event begin = { .type = OMNI_EVENT_BEGIN };
+    int rc;
+
+    if (!om_queue_has_room(s->events, 1, 0))
+        return OMNI_AGAIN;
+    om_turn_post(s, &begin);
+    s->state = OM_PREFILL;
+    s->script_before = s->script.n;
+    rc = om_turn_is_cancelled(s) ? OMNI_OK : ask(s, NULL);
+    om_free(s->typed);
+    s->typed = NULL;
+    take_question(s);
+    return rc;
+}
+
+int om_turn_listen(omni_session *s)
+{
+    int question = atomic_load_explicit(&s->question, memory_order_acquire);
+    int rc;
+
+    if (question == OM_ASK_TEXT)
+        return begin_text(s);
+    if (question == OM_ASK_AUDIO && om_turn_is_cancelled(s)) {
+        size_t gone = om_ring_drop(s->input, (size_t)(s->end_mark - s->n_pulled));
+
+        s->n_pulled += gone;
+        s->n_question += gone;
+        s->n_heard += gone;
+    }
+    rc = hear(s, question == OM_ASK_AUDIO ? s->end_mark : UINT64_MAX);
+    if (rc < 0)
+        return rc;
+    if (question == OM_ASK_AUDIO && s->n_pulled == s->end_mark)
+        return begin_speech(s);
+    if (rc == OMNI_OK)
+        s->state = OM_LISTEN;
+    return rc;
+}
+
+/* ---- ENCODE ------------------------------------------------------------------- */
+
+static int start_encoder(omni_session *s)
+{
+    omni_engine *e = s->engine;
+    const om_hparams *hp = &e->model->hp;
+    int64_t start = om_now_us();
+    int rc = om_mel_finish(s->mel);
+
+    if (!rc)
+        rc = om_mel_pull(s->mel, e->mel);
+    if (!rc)
+        rc = om_record_add(s->record, OM_STAGE_MEL, e->mel,
+                           (size_t)hp->audio.frames * (size_t)hp->audio.n_mels);
+    om_mel_reset(s->mel);
+    s->n_heard = s->n_question = 0;
+    s->stats.t_mel += om_now_us() - start;
+    if (!rc)
+        rc = om_encoder_push(e->encoder, e->mel);
+    if (!rc)
+        e->encoding = s;
+    return rc;
+}
+
+static int finish_encoder(omni_session *s)
+{
+    omni_engine *e = s->engine;
+    const om_hparams *hp = &e->model->hp;
+    int64_t start = om_now_us();
+    int rc = om_encoder_pull(e->encoder, e->rows);
+
+    e->encoding = NULL;
+    if (!rc)
+        rc = om_record_add(s->record, OM_STAGE_ENCODER, e->rows,
+                           (size_t)hp->enc.context * (size_t)hp->enc.width);
+    if (!rc)
+        rc = om_adaptor_run(e->adaptor, e->rows, e->speech_rows);
+    if (!rc)
+        rc = om_record_add(s->record, OM_STAGE_ADAPTOR, e->speech_rows,
+                           (size_t)hp->adaptor.rows * (size_t)hp->llm.width);
+    s->stats.t_adaptor += om_now_us() - start;
+    return rc ? rc : ask(s, e->speech_rows);
+}
+
+int om_turn_encode(omni_session *s)
+{
+    omni_engine *e = s->engine;
+    int64_t start;
+    int rc;
+
+    if (e->encoding && e->encoding != s)
+        return OMNI_AGAIN;
+    if (!e->encoding)
+        return start_encoder(s);
+    start = om_now_us();
+    om_turn_serve(e, &s, 1);
+    rc = om_encoder_run(e->encoder);
+    om_turn_serve(e, NULL, 0);
+    s->stats.t_encoder += om_now_us() - start;
+    if (rc == OMNI_AGAIN)
+        return OMNI_OK;
+    if (rc) {
+        om_encoder_reset(e->encoder);
+        e->encoding = NULL;
+        return rc;
+    }
+    return finish_encoder(s);
+}
+
+/* ---- PREFILL ------------------------------------------------------------------ */
+
+static int record_prompt(omni_session *s)
+{
+    const om_script *script = &s->script;
+    int rc = OMNI_OK;
+
+    /* As the reference has it: one placeholder for all rows. */
+    for (int i = 0; i < script->n && !rc; i++)
+        if (i == 0 || script->ids[i] != OM_ROW || script->ids[i - 1] != OM_ROW)
+            rc = om_record_add(s->record, OM_STAGE_PROMPT, &script->ids[i], 1);
+    return rc;
+}
+
+/* All but the last position, which the first step feeds. */
+int om_turn_prefill(omni_session *s)
+{
+    omni_engine *e = s->engine;
+    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n;
+    int64_t start = om_now_us();
+    int used = om_lm_used(e->lm, s->slot), last = s->answer_at - 1, n, rc;
+    const int32_t *ids;
+    const float *rows;
+
+    if (used == 0 && e->n_prefix)
+        om_lm_copy_prefix(e->lm, s->slot, e->n_prefix);
+    used = om_lm_used(e->lm, s->slot);
+    if (!s->stats.t_prefill)
+        s->stats.n_prompt_cached = used;
+    if (used < last) {
+        n = e->params.prefill_chunk < last - used ? e->params.prefill_chunk : last - used;
+        /* The prefix is a slice of its own, cached or not: both ways compute the same. */
+        if (used < prefix && n > prefix - used)
+            n = prefix - used;
+        n = om_script_run(&s->script, used, n, &ids, &rows);
+        om_turn_serve(e, &s, 1);
+        rc = om_lm_prefill(e->lm, s->slot, ids, rows, n);
+        om_turn_serve(e, NULL, 0);
+        s->stats.t_prefill += om_now_us() - start;
+        return rc;
+    }
+    s->feed = s->script.ids[last];
+    s->state = OM_ANSWER;
+    return record_prompt(s);
+}
+
+/* ---- FLUSH, DONE -------------------------------------------------------------- */
+
+int om_turn_flush(omni_session *s)
+{
+    int rc = om_turn_post_text(s);
+
+    if (!rc && s->params.speech)
+        rc = om_voice_collect(s);
+    if (rc)
+        return rc;
+    if (s->params.speech && !om_voice_done(s))
+        return OMNI_AGAIN;      /* om_turn_speak is at work */
+    om_turn_end(s, OMNI_EVENT_END, (int)s->end.reason);
+    om_turn_done(s);    /* at once, if there is room */
+    return OMNI_OK;
+}
+
+/* What the turn leaves behind in the stages, the script and the cache. */
+static void settle(omni_session *s, bool forget)
+{
+    omni_engine *e = s->engine;
+
+    if (e->encoding == s) {
+        om_encoder_reset(e->encoder);
+        e->encoding = NULL;
+    }
+    if (s->state == OM_ENCODE) {
+        om_mel_reset(s->mel);
+        s->n_heard = s->n_question = 0;
+    }
+    if (s->params.speech) {
+        om_voice_keep_durations(s);
+        om_speech_decoder_reset(e->decoder, s->slot);
+        om_vocoder_reset(e->vocoder, s->slot);
+    }
+    if (forget)
+        om_script_cut(&s->script, s->script_before);
+    om_lm_cut(e->lm, s->slot, s->script.n);
+}
+
+void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
+{
+    bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
+
+    s->has_answer = answered && type != OMNI_EVENT_FAILED;
+    s->stats.n_tokens = s->n_tokens;
+    s->stats.n_units = (int)s->voice.n_units;
+    snprintf(s->why, sizeof s->why, "%s", type == OMNI_EVENT_FAILED ? om_last_error() : "");
+    settle(s, !s->has_answer);
+    for (size_t i = 0; i < s->voice.n_durations; i++)
+        s->stats.n_frames += s->voice.durations[i];
+    s->end = (omni_event){ .type = type, .text = s->why, .n_text = strlen(s->why) };
+    if (type == OMNI_EVENT_END)
+        s->end.reason = (omni_end_reason)reason_or_status;
+    if (type == OMNI_EVENT_FAILED)
+        s->end.status = reason_or_status;
+    s->state = OM_DONE;
+}
+
+void om_turn_trouble(omni_session *s, int rc)
+{
+    if (rc < 0 && !om_turn_is_cancelled(s))
+        om_turn_end(s, OMNI_EVENT_FAILED, rc);
+}
+
+int om_turn_done(omni_session *s)
+{
+    int rc;
+
+    if (!om_queue_has_room(s->events, 1, s->end.n_text))
+        return OMNI_AGAIN;
+    s->stats.t_total = om_now_us() - s->started_at;
+    s->stats.n_history = om_lm_used(s->engine->lm, s->slot);
+    s->last = s->stats;
+    s->has_stats = true;
+    s->stats = (omni_stats){0};
+    s->state = OM_IDLE;
+    rc = om_turn_post(s, &s->end);
+    s->turn++;
+    atomic_fetch_add(&s->n_answered, 1);
+    return rc;
+}

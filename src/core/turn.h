@@ -1,0 +1,41 @@
+/*
+ * turn: one question and its answer, as a state machine. Each function below serves one
+ * state and does one bounded slice: OK, it advanced; AGAIN, it waits (for input, for the encoder, for
+ * room in the event queue); negative, the turn failed.
+ *
+ *   IDLE, LISTEN --> ENCODE --> PREFILL --> ANSWER --> FLUSH --> DONE --> IDLE
+ *        (typed questions skip ENCODE; text-only answers skip FLUSH; cancelling and failing go to DONE)
+ */
+#ifndef OM_TURN_H
+#define OM_TURN_H
+
+#include "omni.h"
+
+int om_turn_listen(omni_session *s);    /* IDLE, LISTEN */
+int om_turn_encode(omni_session *s);    /* ENCODE */
+int om_turn_prefill(omni_session *s);   /* PREFILL */
+int om_turn_flush(omni_session *s);     /* FLUSH */
+int om_turn_done(omni_session *s);      /* DONE */
+/* ANSWER: one token for every session that can take one, in one batch. A negative return is the
+ * engine's; what concerns one session has ended that session's turn. */
+int om_turn_answer(omni_engine *e);
+/* The vocoder, for every session that speaks, until it has nothing more to do. */
+int om_turn_speak(omni_engine *e);
+
+bool om_turn_is_cancelled(const omni_session *s);
+/* Ends the turn: type and reason or status. A failed turn, and one cancelled before anything was
+ * said, leave no trace in the conversation. */
+void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status);
+/* What to do with a status that is not OK: nothing for AGAIN and when the turn is being cancelled. */
+void om_turn_trouble(omni_session *s, int rc);
+
+int  om_turn_post(omni_session *s, omni_event *event);  /* fills in turn and time */
+int  om_turn_post_text(omni_session *s);                /* what text is ready. AGAIN: the queue is full */
+
+/* Who profits from the computation that follows; NULL, 0: no one in particular. */
+void om_turn_serve(omni_engine *e, omni_session *const *sessions, int n);
+bool om_turn_abandoned(void *engine);                   /* abort callback: all whom it serves cancelled */
+
+int64_t om_now_us(void);
+
+#endif
