@@ -1,0 +1,96 @@
+/* What the program says about itself, all on standard error. */
+#include "report.h"
+
+#include "options.h"
+
+#include <omni.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int bar_percent = -1;   /* shown now; -1: no bar */
+
+static void say(const char *before, const char *format, va_list args)
+{
+    char line[2048];
+    cli_progress_end();
+    vsnprintf(line, sizeof line, format, args);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    fprintf(stderr, "omni: %s%s\n", before, line);
+}
+
+int cli_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say("", format, args);
+    va_end(args);
+    return CLI_FAILED;
+}
+
+int cli_usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say("", format, args);
+    va_end(args);
+    return CLI_USAGE;
+}
+
+void cli_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say("note: ", format, args);
+    va_end(args);
+}
+
+int cli_library_error(void)
+{
+    return cli_error("%s", omni_last_error());
+}
+
+int cli_stdout_flush(void)
+{
+    static int reported;
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return CLI_OK;
+    const int why = errno;
+    if (why == EPIPE) return CLI_PIPE;
+    if (!reported)
+        cli_error("standard output: %s; make room or write elsewhere", why ? strerror(why) : "write failed");
+    reported = 1;
+    return CLI_FAILED;
+}
+
+void cli_progress(const char *label, double done)
+{
+    enum { WIDTH = 40 };
+    const int percent = done <= 0 ? 0 : done >= 1 ? 100 : (int)(done * 100);
+    if (percent == bar_percent || !isatty(STDERR_FILENO)) return;
+    bar_percent = percent;
+    char bar[WIDTH + 1];
+    memset(bar, ' ', WIDTH);
+    memset(bar, '#', (size_t)(percent * WIDTH / 100));
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\r%s [%s] %3d %%", label, bar, percent);
+    if (percent == 100) cli_progress_end();
+}
+
+void cli_busy(const char *label)
+{
+    if (!isatty(STDERR_FILENO)) return;
+    cli_progress_end();
+    bar_percent = 0;
+    fprintf(stderr, "\r%s ...", label);
+}
+
+void cli_progress_end(void)
+{
+    if (bar_percent >= 0) fputs("\r\033[K", stderr);
+    bar_percent = -1;
+}
