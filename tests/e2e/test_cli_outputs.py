@@ -1,0 +1,154 @@
+"""Outputs are all or nothing: unwritable places, full disks, closed pipes and Ctrl-C leave nothing half-written."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+import unittest
+
+import numpy as np
+
+from program import OMNI, remove, run, scratch, synth, tone, wav_bytes, write
+
+
+class Outputs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = scratch("outputs")
+        synth(f"{cls.dir}/model")
+        cls.model = f"{cls.dir}/model"
+        cls.good = write(f"{cls.dir}/good.wav", wav_bytes(tone()))
+
+    @classmethod
+    def tearDownClass(cls):
+        remove(cls.dir)
+
+    def setUp(self):
+        self.out = os.path.join(self.dir, "out." + self.id().rsplit(".", 1)[1])
+        os.mkdir(self.out)
+
+    def one_line(self, r, code=1):
+        err = r.stderr.decode()
+        self.assertEqual(r.returncode, code, err)
+        lines = [line for line in err.split("\n") if line.startswith("omni: ") and "note:" not in line]
+        self.assertEqual(len(lines), 1, err)
+        return lines[0]
+
+    def commands(self, path):
+        """Every command that writes a file, writing to path."""
+        yield ["ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", path]
+        yield ["probe", "-m", self.model, "--stage", "hidden", "-n", "20", self.good, "-o", path]
+
+    def test_unwritable(self):
+        write(f"{self.out}/file", "x")
+        for place in (f"{self.out}/none/a", f"{self.out}/file/a", self.out, f"{self.out}/" + "n" * 300):
+            for command in self.commands(place):
+                line = self.one_line(run(*command))
+                self.assertIn(self.out, line)
+        self.assertEqual(os.listdir(self.out), ["file"])
+        self.assertIn(self.out, self.one_line(run("synth-model", "--like", "llama-omni-tiny", "-o", f"{self.out}/file")))
+
+    def test_full_device(self):
+        for command in self.commands("/dev/full"):
+            self.assertIn("No space left", self.one_line(run(*command)))
+
+    def test_full_standard_output(self):
+        with open("/dev/full", "wb") as full:
+            for command in (["ask", "-q", "-m", self.model, "-n", "5", self.good],
+                            ["ask", "-q", "-m", self.model, "-n", "5", self.good, "--json"],
+                            ["ask", "-q", "-m", self.model, "-n", "5", self.good, "-o", "-"],
+                            ["probe", "-m", self.model, "--stage", "mel", self.good, "-o", "-"],
+                            ["info", self.model], ["info", self.model, "--json"], ["--help"], ["--man"],
+                            ["bench", "-m", self.model, "-n", "3", "-r", "1", "--warmup", "0"]):
+                line = self.one_line(run(*command, stdout=full))
+                self.assertIn("No space left", line)
+                self.assertIn("standard output", line)
+
+    def test_full_standard_output_takes_the_file_with_it(self):
+        with open("/dev/full", "wb") as full:
+            self.one_line(run("ask", "-q", "-m", self.model, "-n", "5", self.good, "-o", f"{self.out}/a.wav", stdout=full))
+        self.assertEqual(os.listdir(self.out), [])
+
+    def limited(self, *command, limit=4096):
+        return run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+
+    def test_file_that_does_not_fit(self):
+        for command in self.commands(f"{self.out}/a"):
+            self.assertIn("too large", self.one_line(self.limited(*command)))
+            self.assertEqual(os.listdir(self.out), [])
+        self.one_line(self.limited("synth-model", "--like", "llama-omni-tiny", "-o", f"{self.out}/m", limit=100000))
+        self.assertEqual(os.listdir(self.out), [])
+
+    def test_old_file_survives_a_failure(self):
+        for command in self.commands(f"{self.out}/a"):
+            write(f"{self.out}/a", "old")
+            self.one_line(self.limited(*command))
+            with open(f"{self.out}/a") as f:
+                self.assertEqual(f.read(), "old")
+            self.assertEqual(os.listdir(self.out), ["a"])
+
+    def test_old_file_is_replaced_with_a_complete_one(self):
+        old = write(f"{self.out}/old", "x" * 10)
+        os.chmod(old, 0o640)
+        os.symlink("old", f"{self.out}/link")
+        for command in self.commands(f"{self.out}/link"):
+            self.assertEqual(run(*command).returncode, 0)
+            self.assertTrue(os.path.islink(f"{self.out}/link"))
+            self.assertGreater(os.path.getsize(old), 1000)
+            self.assertEqual(os.stat(old).st_mode & 0o777, 0o640)
+            self.assertEqual(sorted(os.listdir(self.out)), ["link", "old"])
+
+    def test_closed_pipe(self):
+        for command in (["ask", "-q", "-m", self.model, "-n", "200", self.good, "-o", "-"],
+                        ["ask", "-q", "-m", self.model, "-n", "200", self.good, "--json"], ["--man"]):
+            if command[0] == "ask":
+                command[1:1] = ["-t", "1"]
+            p = subprocess.Popen([OMNI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            p.stdout.close()
+            err = p.stderr.read()
+            p.stderr.close()
+            self.assertEqual(p.wait(), 141, err)
+            self.assertNotIn(b"omni:", err)
+
+    def interrupted(self, signal_number, command, until):
+        """Starts command, sends the signal once until() holds; the process and the exit code."""
+        p = subprocess.Popen([OMNI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 120
+        while not until(p) and p.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.assertIsNone(p.poll(), "it ended before it could be interrupted")
+        p.send_signal(signal_number)
+        out, err = p.communicate(timeout=120)
+        return p.returncode, out, err
+
+    def test_interrupt_during_the_answer(self):
+        command = ["ask", "-q", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hi", "-o", f"{self.out}/a.wav"]
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            code, _, err = self.interrupted(signal_number, command, lambda p: p.stdout.read(1) != b"")
+            self.assertEqual(code, 130, err)
+            self.assertEqual(os.listdir(self.out), [])
+
+    def test_interrupt_during_synth_model(self):
+        folder = f"{self.out}/m"
+        command = ["synth-model", "--like", "llama-omni-8b", "-o", folder]
+        code, _, err = self.interrupted(signal.SIGINT, command, lambda p: os.path.isdir(folder) and any(
+            os.path.getsize(f"{folder}/{name}") > 10 ** 7 for name in os.listdir(folder)))
+        self.assertEqual(code, 130, err)
+        self.assertEqual(os.listdir(self.out), [])
+
+    def test_raw_samples_are_those_of_the_file(self):
+        a = run("ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", f"{self.out}/a.wav")
+        b = run("ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", "-")
+        self.assertEqual((a.returncode, b.returncode), (0, 0), a.stderr + b.stderr)
+        with open(f"{self.out}/a.wav", "rb") as f:
+            data = f.read()
+        at = data.index(b"data") + 8
+        self.assertGreater(len(b.stdout), 1000)
+        self.assertEqual(data[at:], b.stdout)
+        self.assertEqual(a.stdout, b.stderr)        # the text moved to standard error
+        self.assertTrue(np.frombuffer(b.stdout, "<i2").any())
+
+
+if __name__ == "__main__":
+    unittest.main()

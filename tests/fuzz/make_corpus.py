@@ -1,0 +1,108 @@
+"""Writes the seeds of the fuzzers into tests/fuzz/corpus/ (small, committed).
+
+    python3 make_corpus.py
+"""
+
+import os
+import struct
+import sys
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "oracle"))
+import toy  # noqa: E402
+
+
+def save(target, name, data):
+    folder = os.path.join(HERE, "corpus", target)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, name), "wb") as f:
+        f.write(data)
+
+
+def speech_file():
+    """A valid speech file with two tensors."""
+    _, hp = toy.random_shape(np.random.default_rng(3))
+    path = os.path.join(HERE, "corpus", "seed.tmp")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    toy.write_speech(path, hp, {"enc.pos": np.zeros((2, 3), np.float32), "voc.embd": np.ones(8, np.float16)})
+    with open(path, "rb") as f:
+        data = f.read()
+    os.remove(path)
+    return data
+
+
+def gguf():
+    good = speech_file()
+    save("gguf", "speech", good)
+    save("gguf", "no-tensors", good[:8] + struct.pack("<Q", 0) + good[16:-160])
+    save("gguf", "many", b"GGUF" + struct.pack("<IQQ", 3, 2 ** 63, 2 ** 63))
+    save("gguf", "version", b"GGUF" + struct.pack("<IQQ", 2, 0, 0))
+    save("gguf", "short", b"GGUF\x03")
+    shape = struct.pack("<IQQIQ", 2, 2 ** 61, 16, 0, 0)
+    save("gguf", "huge-shape", b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + shape + bytes(64))
+    quant = struct.pack("<IQIQ", 1, 32, 8, 0)
+    save("gguf", "q8", b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + struct.pack("<Q", 1) + b"a" + quant + bytes(100))
+
+
+def pair(key, kind, raw):
+    return struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + raw
+
+
+def metadata():
+    good = speech_file()
+    pairs = good[24:]
+    save("metadata", "speech", bytes([good[16]]) + pairs[:pairs.index(b"enc.pos") - 8])
+    kinds = [(0, b"\1"), (1, b"\xff"), (2, b"\1\2"), (3, b"\1\2"), (4, b"\1\2\3\4"), (5, b"\1\2\3\4"), (6, b"\0\0\xc0\x7f"),
+             (7, b"\1"), (10, bytes(8)), (11, bytes(8)), (12, bytes(8))]
+    save("metadata", "types", bytes([len(kinds)]) + b"".join(pair(f"k{n}", n, raw) for n, raw in kinds))
+    arrays = b"".join(pair(f"a{n}", 9, struct.pack("<IQ", n, 2) + 2 * raw) for n, raw in kinds)
+    save("metadata", "arrays", bytes([len(kinds)]) + arrays)
+    save("metadata", "strings", b"\1" + pair("s", 9, struct.pack("<IQ", 8, 2) + 2 * (struct.pack("<Q", 3) + b"\xc3\xa9!")))
+    save("metadata", "huge-array", b"\1" + pair("a", 9, struct.pack("<IQ", 10, 2 ** 60)))
+    save("metadata", "nested", b"\1" + pair("a", 9, struct.pack("<IQ", 9, 1) + bytes(20)))
+
+
+def utf8():
+    for name, text in (("plain", b"five plus three is eight"), ("accents", "é ü ß — “quoted” 日本語 🙂".encode()),
+                       ("edges", b" \xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf "),
+                       ("overlong", b"\xc0\x80\xc1\xbf\xe0\x80\x80\xf0\x80\x80\x80"), ("surrogates", b"\xed\xa0\x80\xed\xbf\xbf"),
+                       ("above", b"\xf4\x90\x80\x80\xf5\x80\x80\x80\xff\xfe"), ("broken", b"a\xe2\x82 b\xf0\x9f\x99 \x80\xbf"),
+                       ("spaces", b" \t\n  x \r\n y  ")):
+        save("utf8", name, b"\2" + text)
+
+
+def chunk(name, data):
+    return name + struct.pack("<I", len(data)) + data
+
+
+def wav():
+    t = np.arange(200)
+    tone = (8000 * np.sin(t / 7)).astype("<i2").tobytes()
+
+    def fmt(tag, channels, rate, bits, extra=b""):
+        size = channels * bits // 8
+        return chunk(b"fmt ", struct.pack("<HHIIHH", tag, channels, rate, rate * size, size, bits) + extra)
+
+    save("wav", "pcm16", fmt(1, 1, 16000, 16) + chunk(b"data", tone))
+    save("wav", "stereo", fmt(1, 2, 44100, 16) + chunk(b"LIST", b"INFO") + chunk(b"data", tone))
+    save("wav", "pcm24", fmt(1, 1, 8000, 24) + chunk(b"data", tone[:300]))
+    save("wav", "pcm8", fmt(1, 1, 8000, 8) + chunk(b"data", tone[:100]))
+    save("wav", "float", fmt(3, 1, 22050, 32) + chunk(b"fact", struct.pack("<I", 50)) +
+         chunk(b"data", np.sin(t[:50] / 5).astype("<f4").tobytes()))
+    save("wav", "nan", fmt(3, 1, 16000, 32) + chunk(b"data", struct.pack("<3f", 0.5, float("nan"), 0.5)))
+    save("wav", "double", fmt(3, 1, 16000, 64) + chunk(b"data", np.sin(t[:20]).tobytes()))
+    save("wav", "alaw", fmt(6, 1, 8000, 8) + chunk(b"data", tone[:64]))
+    save("wav", "adpcm", fmt(17, 1, 8000, 4, struct.pack("<HH", 2, 505)) + chunk(b"data", tone[:256]))
+    guid = b"\1\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
+    save("wav", "extensible", fmt(0xFFFE, 1, 16000, 16, struct.pack("<HHI", 22, 16, 4) + guid) + chunk(b"data", tone))
+    save("wav", "no-data", fmt(1, 1, 16000, 16))
+    save("wav", "empty-data", fmt(1, 1, 16000, 16) + chunk(b"data", b""))
+    save("wav", "no-channels", fmt(1, 0, 16000, 16) + chunk(b"data", tone))
+    save("wav", "slow", fmt(1, 1, 1, 16) + chunk(b"data", tone))
+    save("wav", "long-claim", fmt(1, 1, 16000, 16) + b"data" + struct.pack("<I", 0xFFFFFFFF) + tone)
+
+
+if __name__ == "__main__":
+    gguf(), metadata(), utf8(), wav()
