@@ -33,6 +33,7 @@ class Sampler:
 
     WEIGHT = {"repeat": 1.0, "chat": 12.0}          # facts: FACT
     FACT, FRESH, SECOND_TURN = 2.0, 0.35, 0.28
+    RARE = 0.35                                     # of the fresh repeats
 
     def __init__(self, seed):
         self.rng = random.Random(seed)
@@ -48,7 +49,8 @@ class Sampler:
 
     def fresh_repeat(self):
         while True:
-            q = domain.repeat_question(self.rng, self.rng.choice((2, 3, 3, 4)))
+            words = domain.RARE_WORDS if self.rng.random() < self.RARE else domain.REPEAT_WORDS
+            q = domain.repeat_question(self.rng, self.rng.choice((2, 3, 3, 4)), words)
             if not domain.is_held_out(q[0]):
                 return q
 

@@ -130,6 +130,9 @@ green purple blue hotel igloo lobster magnet napkin oyster pajamas quilt
 """.split()
 REPEATS = {2: 2600, 3: 3600, 4: 1600}   # how many of each length are listed
 
+# Words of the facts, which a handful of questions hold each: said here too, they are heard as well.
+RARE_REPEATS = {2: 2000, 3: 1200}
+
 
 def number(n):
     """0..999 in words, American style."""
@@ -257,9 +260,20 @@ def things():
     return out
 
 
-def repeat_question(rng, size):
+def rare_words():
+    """Single words of the facts that REPEAT_WORDS lacks, sorted: places, opposites, days, animals, things."""
+    places = [*CAPITALS, *CAPITALS.values()]
+    things_ = [thing.split()[-1] for thing in COLOURS]
+    every = [*places, *(w for pair in OPPOSITES for w in pair), *DAYS, *MONTHS, *LEGS, *things_]
+    return sorted({w for w in every if " " not in w} - set(REPEAT_WORDS))
+
+
+RARE_WORDS = rare_words()
+
+
+def repeat_question(rng, size, words=REPEAT_WORDS):
     """One 'say ...' question with `size` different words, drawn from rng."""
-    said = " ".join(rng.sample(REPEAT_WORDS, size))
+    said = " ".join(rng.sample(words, size))
     lead = rng.choice(("say", "please say", "repeat after me", "can you say"))
     return f"{lead} {said}", f"you said {said}", "repeat"
 
@@ -267,12 +281,13 @@ def repeat_question(rng, size):
 def repeats():
     rng = random.Random(20260101)
     out = {}
-    for size, count in REPEATS.items():
-        while count:
-            q = repeat_question(rng, size)
-            if q[0] not in out:
-                out[q[0]] = q
-                count -= 1
+    for counts, words in ((REPEATS, REPEAT_WORDS), (RARE_REPEATS, RARE_WORDS)):
+        for size, count in counts.items():
+            while count:
+                q = repeat_question(rng, size, words)
+                if q[0] not in out:
+                    out[q[0]] = q
+                    count -= 1
     return list(out.values())
 
 

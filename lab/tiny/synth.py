@@ -18,8 +18,9 @@ from scipy.io import wavfile
 import domain
 import voices
 
-TIMES = {"chat": 24, "repeat": 1.4}    # utterances per question; facts get FACT_TIMES
-FACT_TIMES = 3
+# Utterances per question; kinds that are not named, whose words are rarer, get OTHER_TIMES.
+TIMES = {"chat": 24, "repeat": 1.4, "add": 2, "sub": 2, "mul": 2, "num": 3, "count": 3}
+OTHER_TIMES = 5
 LONGEST = 4.6                           # seconds; leaves room for lead silence
 CHUNK = 120
 
@@ -31,7 +32,7 @@ def training_plan():
     for q in domain.questions():
         if domain.is_held_out(q[0]):
             continue
-        times = TIMES.get(q[2], FACT_TIMES)
+        times = TIMES.get(q[2], OTHER_TIMES)
         times = int(times) + (rng.random() < times % 1)
         for _ in range(times):
             plan.append((voices.choose_voice(rng), voices.style(rng, rng.random() < 0.25), q))

@@ -1,12 +1,13 @@
 """Teach the encoder to hear: phones per frame, phones by CTC, words by CTC.
 
-    python3 train_encoder.py BUILD_DIR MINUTES
+    python3 train_encoder.py BUILD_DIR MINUTES [START.pt]
 
 Two processes of one thread each share every batch and add their gradients.
 The word loss sits on an adaptor and aims at the LLM's (fixed) word embeddings,
 so stage 1 starts with rows that the LLM can almost read.
 Learning rate and padding follow the spent share of MINUTES.  The state is
-saved every few minutes and taken up again when the script is restarted.
+saved every few minutes and taken up again when the script is restarted.  START.pt
+(an encoder and an adaptor, say of import_gguf.py) is where a first start begins.
 """
 import csv
 import glob
@@ -202,16 +203,26 @@ def export(build, net):
 class Run:
     """One process of the training."""
 
-    def __init__(self, rank, build, seconds):
+    def __init__(self, rank, build, seconds, start):
         self.rank, self.build, self.seconds = rank, build, seconds
         torch.manual_seed(3)
         self.net = Listener()
+        if start:
+            self.begin_from(torch.load(start))
         self.opt = flat.FlatAdamW(self.net, betas=(0.9, 0.98), decay=0.01)
         self.step, self.elapsed = 0, 0.0
         self.resume()
         self.data = Data(build)
         self.test = load_test(build, ["seen", "unseen"][rank], 160)
         self.rng = np.random.default_rng(100 * self.step + rank)
+
+    def begin_from(self, heard):
+        """Encoder and adaptor as export() left them; the heads learn anew."""
+        self.net.encoder.load_state_dict(heard["encoder"])
+        self.net.adaptor.load_state_dict(heard["adaptor"])
+        with torch.no_grad():
+            for p in self.net.adaptor.linear2.parameters():
+                p /= ROW_SCALE
 
     def state_path(self):
         return f"{self.build}/encoder-state.pt"
@@ -287,13 +298,13 @@ class Run:
                 break
 
 
-def worker(rank, build, seconds):
+def worker(rank, build, seconds, start):
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29517")
     dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
-    Run(rank, build, seconds).go()
+    Run(rank, build, seconds, start).go()
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    mp.spawn(worker, (sys.argv[1], float(sys.argv[2]) * 60), nprocs=PROCESSES)
+    mp.spawn(worker, (sys.argv[1], float(sys.argv[2]) * 60, *(sys.argv[3:] or [""])), nprocs=PROCESSES)
