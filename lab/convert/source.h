@@ -1,0 +1,62 @@
+/*
+ * source: a foreign checkpoint as a list of named arrays, whatever file it came from.
+ *
+ * One reader per format fills it (safetensors.c, torch-file.c); the converter reads rows of it as f32. A reader
+ * copies nothing of the data: it checks that every array lies inside its file, and remembers where. So a source
+ * of 18 GB costs a few hundred KB, and reading is bounded by the rows asked for.
+ */
+#ifndef OM_SOURCE_H
+#define OM_SOURCE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define OM_SOURCE_MAX_DIMS 8
+
+typedef enum om_source_type {
+    OM_SOURCE_F32, OM_SOURCE_F16, OM_SOURCE_BF16, OM_SOURCE_F64,
+    OM_SOURCE_I64, OM_SOURCE_I32, OM_SOURCE_U8, OM_SOURCE_BOOL      /* listed, never converted */
+} om_source_type;
+
+typedef struct om_source_tensor {
+    const char    *name;                          /* as in the file, e.g. "model.layers.0.mlp.up_proj.weight" */
+    om_source_type type;
+    int            n_dims;                        /* 0: a number                                             */
+    int64_t        shape[OM_SOURCE_MAX_DIMS];     /* C order, slowest first                                  */
+    int64_t        stride[OM_SOURCE_MAX_DIMS];    /* in elements; contiguous unless the file says otherwise  */
+    int            file;                          /* index into om_source.files                              */
+    uint64_t       offset;                        /* bytes from the file's beginning to element [0]...[0]    */
+} om_source_tensor;
+
+typedef struct om_source_file {
+    char    *path;
+    int      fd;
+    uint64_t size;
+} om_source_file;
+
+typedef struct om_source {
+    om_source_file   *files;
+    int               n_files;
+    om_source_tensor *tensors;                    /* sorted by name, names distinct */
+    int               n_tensors;
+} om_source;
+
+/* An empty source / everything it owns: descriptors, names, lists. NULL is fine to free. */
+om_source *om_source_new(void);
+void       om_source_free(om_source *s);
+
+/* Readers add to these. The path and the name are copied; fd becomes the source's. ERR_MEMORY; om_source_add also
+ * ERR_FORMAT when the array does not lie within the file or its size overflows (the reason is the last error). */
+int om_source_add_file(om_source *s, const char *path, int fd, uint64_t size, int *index);
+int om_source_add(om_source *s, const om_source_tensor *t);
+/* Sorts; ERR_FORMAT when a name is there twice. */
+int om_source_finish(om_source *s);
+
+/* NULL when there is none of that name. */
+const om_source_tensor *om_source_find(const om_source *s, const char *name);
+int64_t om_source_count(const om_source_tensor *t);      /* elements */
+
+/* Elements [first, first + n) of the array in C order, as f32. ERR_IO (short read), ERR_ARG (range, integer type). */
+int om_source_read(const om_source *s, const om_source_tensor *t, int64_t first, int64_t n, float *out);
+
+#endif
