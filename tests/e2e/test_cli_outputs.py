@@ -104,11 +104,12 @@ class Outputs(unittest.TestCase):
                         ["ask", "-q", "-m", self.model, "-n", "200", self.good, "--json"], ["--man"]):
             if command[0] == "ask":
                 command[1:1] = ["-t", "1"]
-            p = subprocess.Popen([OMNI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            p.stdout.close()
-            err = p.stderr.read()
-            p.stderr.close()
-            self.assertEqual(p.wait(), 141, err)
+            reader, writer = os.pipe()
+            os.close(reader)        # before the start: what is written must never find room in the pipe
+            p = subprocess.Popen([OMNI, *command], stdout=writer, stderr=subprocess.PIPE)
+            os.close(writer)
+            err = p.communicate(timeout=120)[1]
+            self.assertEqual(p.returncode, 141, (command, err))
             self.assertNotIn(b"omni:", err)
 
     def interrupted(self, signal_number, command, until):
