@@ -170,7 +170,8 @@ OMNI_API int omni_model_each_tensor(const omni_model *model,
 
 typedef struct omni_engine_params {
     int n_slots;        /* sessions that can exist at once. Default 1, 1..255            */
-    int n_threads;      /* compute threads. Default 0 = one per physical core            */
+    int n_threads;      /* compute threads. Default 0 = one per physical core, and one in
+                           all for an LLM of less than 50 M weights                   */
     int n_ctx;          /* LLM positions per slot (llama.cpp's -c). Default 0 = what fits
                            a spoken question and its answer four times, at most the model's */
     int prefill_chunk;  /* LLM positions per prefill slice. Default 0 = 64, 512 with a GPU */

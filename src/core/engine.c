@@ -6,7 +6,7 @@
 
 #include <limits.h>
 
-enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256 };
+enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, ONE_THREAD_WEIGHTS = 50000000 };
 
 omni_engine_params omni_engine_default_params(void)
 {
@@ -68,6 +68,15 @@ static int new_arrays(omni_engine *e)
     return OMNI_OK;
 }
 
+/* Threads meet at every operation. A model of a few million weights gains a few ms from a second one while the
+ * machine is quiet, and loses seconds when another program takes that core away. */
+static int compute_threads(const omni_engine *e)
+{
+    uint64_t weights = om_lm_get_info(e->model->lm)->parameters;
+
+    return e->params.n_threads || e->model->use_gpu || weights > ONE_THREAD_WEIGHTS ? e->params.n_threads : 1;
+}
+
 static int new_stages(omni_engine *e)
 {
     const omni_model *m = e->model;
@@ -79,7 +88,7 @@ static int new_stages(omni_engine *e)
     om_lm_params lm = { .n_slots = e->params.n_slots, .n_ctx_slot = e->params.n_ctx,
                         .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->params.prefill_chunk,
                         .f32 = m->force_f32 };
-    int rc = om_device_new(e->params.n_threads, m->use_gpu, &e->dev);
+    int rc = om_device_new(compute_threads(e), m->use_gpu, &e->dev);
 
     if (!rc)
         rc = om_encoder_new(m->encoder, e->dev, &e->encoder);
