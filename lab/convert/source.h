@@ -8,6 +8,7 @@
 #ifndef OM_SOURCE_H
 #define OM_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -52,11 +53,17 @@ int om_source_add(om_source *s, const om_source_tensor *t);
 /* Sorts; ERR_FORMAT when a name is there twice. */
 int om_source_finish(om_source *s);
 
-/* NULL when there is none of that name. */
+/* NULL when there is none of that name (after finish). */
 const om_source_tensor *om_source_find(const om_source *s, const char *name);
 int64_t om_source_count(const om_source_tensor *t);      /* elements */
 
 /* Elements [first, first + n) of the array in C order, as f32. ERR_IO (short read), ERR_ARG (range, integer type). */
 int om_source_read(const om_source *s, const om_source_tensor *t, int64_t first, int64_t n, float *out);
+
+/* Bytes of an element, and the type's name in safetensors' spelling. */
+size_t      om_source_type_size(om_source_type type);
+const char *om_source_type_name(om_source_type type);
+/* Sets the strides of an array without gaps from its shape. */
+void        om_source_contiguous(om_source_tensor *t);
 
 #endif
