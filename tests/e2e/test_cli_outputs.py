@@ -1,5 +1,6 @@
 """Outputs are all or nothing: unwritable places, full disks, closed pipes and Ctrl-C leave nothing half-written."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -114,7 +115,8 @@ class Outputs(unittest.TestCase):
 
     def interrupted(self, signal_number, command, until):
         """Starts command, sends the signal once until() holds; the process and the exit code."""
-        p = subprocess.Popen([OMNI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p = subprocess.Popen([OMNI, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+        fcntl.fcntl(p.stdout, fcntl.F_SETPIPE_SZ, 4096)
         deadline = time.monotonic() + 120
         while not until(p) and p.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -124,7 +126,8 @@ class Outputs(unittest.TestCase):
         return p.returncode, out, err
 
     def test_interrupt_during_the_answer(self):
-        command = ["ask", "-q", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hi", "-o", f"{self.out}/a.wav"]
+        # A line of JSON for each event is more than the pipe holds: the program can not end before we let it.
+        command = ["ask", "--json", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hi", "-o", f"{self.out}/a.wav"]
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             code, _, err = self.interrupted(signal_number, command, lambda p: p.stdout.read(1) != b"")
             self.assertEqual(code, 130, err)
