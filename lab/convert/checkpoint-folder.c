@@ -95,10 +95,10 @@ static int compare(const om_source *s, const char *index, const json_t *map)
     json_t *v;
     json_object_foreach((json_t *)map, tensor, v) {
         if (!om_source_find(s, tensor))
-            break;
+            return om_fail(OMNI_ERR_FORMAT, "%s: weight_map: tensor %s is not in %s", index, tensor,
+                           json_string_value(v));
     }
-    return om_fail(OMNI_ERR_FORMAT, "%s: weight_map: tensor %s is not in %s", index, tensor ? tensor : "?",
-                   v && json_string_value(v) ? json_string_value(v) : "any file");
+    return OMNI_OK;
 }
 
 static int open_index(om_source *s, const char *folder, const char *index, const kind *k)

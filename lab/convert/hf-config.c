@@ -151,8 +151,9 @@ static int read_config(om_json j, om_hf_config *c)
     const char *type = NULL, *dtype = NULL;
     int rc = om_json_text_or_null(j, "model_type", &type), n = 0;
 
-    if (!rc && (!type || (!strstr(type, "llama") && strcmp(type, "mistral") != 0)))
-        rc = om_json_odd(j, "model_type", "llama or one of its family (omni_speech2s_llama, ...)");
+    if (!rc && (!type || (strcmp(type, "llama") != 0 && strcmp(type, "omni_speech_llama") != 0 &&
+                          strcmp(type, "omni_speech2s_llama") != 0)))
+        rc = om_json_odd(j, "model_type", "llama, omni_speech_llama or omni_speech2s_llama");
     if (rc)
         return rc;
     snprintf(c->model_type, sizeof c->model_type, "%s", type);
