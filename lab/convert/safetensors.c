@@ -181,7 +181,7 @@ int om_safetensors_open(om_source *s, const char *path)
     unsigned char raw[8];
     uint64_t n = 0;
     struct stat st;
-    json_t *root;
+    json_t *root = NULL;
     int file, rc;
 
     if (fd < 0)
