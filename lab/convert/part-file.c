@@ -1,0 +1,132 @@
+/* part-file: see the header. */
+#include "part-file.h"
+
+#include "base/memory.h"
+#include "base/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int failed(const om_part_file *f, const char *what, int why)
+{
+    return om_fail(OMNI_ERR_IO, "%s: %s: %s", f->part, what, strerror(why));
+}
+
+/* Is what was opened still the file of that name? Its writer may have renamed it before it could be locked. */
+static bool still_there(const om_part_file *f)
+{
+    struct stat opened, named;
+
+    return fstat(f->fd, &opened) == 0 && stat(f->part, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+static int lock(om_part_file *f)
+{
+    if (flock(f->fd, LOCK_EX | LOCK_NB) == 0) {
+        if (still_there(f))
+            return OMNI_OK;
+        errno = EWOULDBLOCK;
+    }
+    const int why = errno, rc = why == EWOULDBLOCK
+        ? om_fail(OMNI_ERR_STATE, "%s: another process is writing it; wait for it, or choose another folder", f->part)
+        : failed(f, "can not be locked", why);
+
+    close(f->fd);
+    f->fd = -1;     /* so that discard leaves the other's file alone */
+    return rc;
+}
+
+int om_part_open(om_part_file *f, const char *path)
+{
+    const size_t room = strlen(path) + sizeof ".part";
+    int rc;
+
+    *f = (om_part_file){.path = om_strdup(path), .part = om_calloc(room, 1), .fd = -1};
+    if (!f->path || !f->part) {
+        om_part_discard(f);
+        return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
+    }
+    snprintf(f->part, room, "%s.part", path);
+    f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    rc = f->fd < 0 ? failed(f, "can not be written", errno) : lock(f);
+    if (!rc && ftruncate(f->fd, 0) != 0)
+        rc = failed(f, "can not be written", errno);
+    if (rc)
+        om_part_discard(f);
+    return rc;
+}
+
+int om_part_write(om_part_file *f, const void *bytes, size_t n)
+{
+    const char *at = bytes;
+
+    while (n > 0) {
+        const ssize_t done = om_torture_hit() ? (errno = ENOSPC, -1) : write(f->fd, at, n);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return failed(f, "writing failed", done < 0 ? errno : ENOSPC);
+        at += done;
+        n -= (size_t)done;
+    }
+    return OMNI_OK;
+}
+
+int om_part_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at)
+{
+    if (pwrite(f->fd, bytes, n, (off_t)at) == (ssize_t)n)
+        return OMNI_OK;
+    return failed(f, "writing failed", errno ? errno : ENOSPC);
+}
+
+/* The folder's entry must reach the disk too; a file system that can not sync folders is no error. */
+static void sync_folder(const char *path)
+{
+    char *folder = om_strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+    int fd;
+
+    if (slash)
+        slash[slash == folder] = '\0';
+    fd = folder ? open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    om_free(folder);
+}
+
+int om_part_commit(om_part_file *f)
+{
+    int rc = OMNI_OK;
+
+    if (fsync(f->fd) != 0)
+        rc = failed(f, "can not be brought to the disk", errno);
+    else if (rename(f->part, f->path) != 0)
+        rc = om_fail(OMNI_ERR_IO, "%s: can not be renamed to %s: %s", f->part, f->path, strerror(errno));
+    if (!rc) {
+        sync_folder(f->path);
+        close(f->fd);
+        f->fd = -1;
+    }
+    om_part_discard(f);
+    return rc;
+}
+
+void om_part_discard(om_part_file *f)
+{
+    if (f->fd >= 0) {
+        unlink(f->part);
+        close(f->fd);
+    }
+    om_free(f->path);
+    om_free(f->part);
+    *f = (om_part_file){.fd = -1};
+}
