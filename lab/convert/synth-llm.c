@@ -7,6 +7,8 @@
  */
 #include "synth-file.h"
 
+#include "convert-parts.h"
+
 #include "base/memory.h"
 #include "base/status.h"
 
@@ -151,24 +153,14 @@ static void set_numbers(struct gguf_context *g, const om_synth_shape *s)
     gguf_set_val_f32(g, "llama.rope.freq_base", s->llm.rope_base);
 }
 
-/* What llama.cpp divides the rotation frequencies by: 1 for short waves, the factor for long ones, between
- * them a smooth passage (Llama 3's scaling). */
 static void add_rope_factors(om_synth_file *f, const om_synth_shape *s)
 {
     const int64_t n = s->speech.llm.width / s->llm.heads / 2;
-    const double old = s->llm.rope_original_context, low = (double)s->llm.rope_low,
-                 high = (double)s->llm.rope_high;
-    const double factor = (double)s->llm.rope_factor;
     float *x = om_synth_table(f, "rope_freqs.weight", 1, &n);
 
-    for (int64_t j = 0; x && j < n; j++) {
-        const double wave = 6.283185307179586 * pow((double)s->llm.rope_base, (double)j / (double)n);
-        const double smooth = (old / wave - low) / (high - low);
-
-        x[j] = (float)(wave < old / high  ? 1.0
-                       : wave > old / low ? factor
-                                          : 1.0 / ((1 - smooth) / factor + smooth));
-    }
+    if (x)
+        om_rope_factors((double)s->llm.rope_base, (double)s->llm.rope_factor, (double)s->llm.rope_low,
+                        (double)s->llm.rope_high, s->llm.rope_original_context, n, x);
 }
 
 static void add_matrix(om_synth_file *f, const char *format, int layer, int64_t rows, int64_t columns,
