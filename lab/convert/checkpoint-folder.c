@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "json-fields.h"
+#include "torch-file.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@ typedef struct kind {
 
 static const kind kinds[] = {
     {"model.safetensors", "model.safetensors.index.json", ".safetensors", om_safetensors_open},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin", om_torch_open},
 };
 
 static int join(char *out, size_t size, const char *folder, const char *name)

@@ -50,7 +50,6 @@ enum ggml_type om_speech_type(enum ggml_type type, om_tensor_kind kind);
 typedef struct om_speech_sources {
     const om_hf_config *config;
     const om_source *hf, *whisper, *vocoder;    /* whisper NULL: the encoder inside hf */
-    const char *whisper_path;                   /* for the number of heads; NULL */
     const char *vocoder_config;                 /* NULL: the published vocoder's numbers */
 } om_speech_sources;
 
