@@ -11,16 +11,21 @@
 
 pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 
-# The first python3 that has numpy: a version manager's may come before Debian's and lack it.
+# The first python3 that has numpy, and torch for the oracles that write checkpoints (fuzzers run without them): a
+# version manager's may come before Debian's and lack them.
+set(_modules "numpy, torch")
+if(OMNI_FUZZ)
+    set(_modules numpy)
+endif()
 foreach(_python python3 /usr/bin/python3 /usr/local/bin/python3)
-    execute_process(COMMAND ${_python} -c "import numpy" RESULT_VARIABLE _result OUTPUT_QUIET ERROR_QUIET)
+    execute_process(COMMAND ${_python} -c "import ${_modules}" RESULT_VARIABLE _result OUTPUT_QUIET ERROR_QUIET)
     if(_result EQUAL 0)
         set(OMNI_PYTHON ${_python})
         break()
     endif()
 endforeach()
 if(NOT OMNI_PYTHON)
-    message(FATAL_ERROR "no python3 with numpy was found; install python3-numpy, or use -DOMNI_TESTS=OFF")
+    message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy and python3-torch, or use -DOMNI_TESTS=OFF")
 endif()
 
 set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
