@@ -1,4 +1,5 @@
 """Draw the speaking half's training curves: python3 plot_speech.py BUILD_DIR OUT.svg"""
+import os
 import sys
 
 import matplotlib
@@ -9,16 +10,20 @@ import matplotlib.pyplot as plt
 from plot_curves import draw, read
 
 
+ERRORS = {"unit_errors_repeat": "repeats", "unit_errors_fact": "facts"}
+PANELS = (("vocoder", "vocoder: log-mel distance", {"mel": "training segments", "test_mel": "unseen answers"}),
+          ("decoder-ideal", "speech decoder on ideal states", {"ctc": "CTC per unit", "unit_errors_repeat": "repeats"}),
+          ("decoder", "speech decoder on the LLM's states", {"ctc": "CTC per unit", **ERRORS}))
+
+
 def main(build, out):
-    vocoder, decoder = (read(f"{build}/curves/{name}.csv") for name in ("vocoder", "decoder"))
-    ideal = read(f"{build}/curves/decoder-ideal.csv")
+    """One panel for each step that has left a curve: training may have begun from a shipped model."""
+    panels = [(f"{build}/curves/{name}.csv", title, lines) for name, title, lines in PANELS]
+    panels = [p for p in panels if os.path.exists(p[0])]
     plt.rcParams["svg.hashsalt"] = "tiny"
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2))
-    draw(axes[0], vocoder, {"mel": "training segments", "test_mel": "unseen answers"},
-         "vocoder: log-mel distance")
-    errors = {"unit_errors_repeat": "repeats", "unit_errors_fact": "facts"}
-    draw(axes[1], ideal, {"ctc": "CTC per unit", "unit_errors_repeat": "repeats"}, "speech decoder on ideal states")
-    draw(axes[2], decoder, {"ctc": "CTC per unit", **errors}, "speech decoder on the LLM's states")
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False)
+    for axis, (path, title, lines) in zip(axes[0], panels):
+        draw(axis, read(path), lines, title)
     figure.tight_layout()
     figure.savefig(out, metadata={"Date": None})
 

@@ -20,27 +20,31 @@ step() {
     touch "$build/done-$name"
 }
 
+# both COMMAND...: two processes of it, told apart by 0 and 1
+both() { "$@" 0 2 1 & other=$!; "$@" 1 2 1 && wait $other; }
+
 # -- understanding: encoder, adaptor, LLM ------------------------------------
-step synth    "$python" synth.py "$build"                # 15 min
-step features "$python" features.py "$build" 2           # 7 min
-step lm       "$python" train_lm.py "$build" 6           # 6 min of one core
-step encoder  "$python" train_encoder.py "$build" 46
-step ahead    "$python" encode_ahead.py "$build" 0 1 1   # 25 min of one core
-step stage1   "$python" train_stage1.py "$build" 58 --heard
+# Minutes are those of two cores that do nothing else.
+step synth    "$python" synth.py "$build"                # 4 min
+step features "$python" features.py "$build" 2           # 1 min
+step lm       "$python" train_lm.py "$build" 6           # of one core
+step encoder  "$python" train_encoder.py "$build" 75
+step ahead    both "$python" encode_ahead.py "$build"    # 8 min
+step stage1   "$python" train_stage1.py "$build" 45 --heard
 step text     "$python" eval_text.py "$build"
 
 # -- speaking: units, vocoder, speech decoder ---------------------------------
-step answers  "$python" answers.py "$build" --repeats 8000             # 4 min
+step answers  "$python" answers.py "$build" --repeats 12000            # 3 min
 step units    "$python" units.py "$build"                              # 1 min
 step vocoder  "$python" train_vocoder.py "$build" --minutes 70
 step ideal    "$python" states.py "$build" ideal - ideal
 step first    "$python" first_words.py "$build"
 step speak    "$python" train_speech_decoder.py "$build" --states ideal first --test ideal-test \
               --noise 0.3 --rate 1.5e-3 --minutes 62 --out decoder-ideal.pt
-step typed    "$python" states.py "$build" typed "$build/stage1.pt" typed 2500
-step spoken   "$python" states.py "$build" spoken "$build/stage1.pt" spoken 3000
+step typed    "$python" states.py "$build" typed "$build/stage1.pt" typed 9000
+step spoken   "$python" states.py "$build" spoken "$build/stage1.pt" spoken 9000
 step stage2   "$python" train_speech_decoder.py "$build" --states typed spoken --test spoken-test \
-              --start "$build/decoder-ideal.pt" --fold --noise 0.1 --rate 6e-4 --minutes 12 --out decoder.pt
+              --start "$build/decoder-ideal.pt" --fold --noise 0.1 --rate 9e-4 --minutes 40 --threads 2 --out decoder.pt
 step gguf     "$python" export_gguf.py "$build" "$build/gguf"
 step speech   "$python" evaluate_speech.py "$build" --count 150
 step unseen   "$python" evaluate_speech.py "$build" --count 100 --voices unseen
