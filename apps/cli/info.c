@@ -4,6 +4,8 @@
 #include "options.h"
 #include "report.h"
 
+#include "../../lab/convert/tensor-sums.h"
+
 #include <omni.h>
 
 #include <stdio.h>
@@ -52,16 +54,34 @@ static int see_metadata(void *user, const char *file, const char *key, const cha
     return 0;
 }
 
+typedef struct listing {
+    bool json;
+    om_tensor_sums *sums;
+} listing;
+
 static int see_tensor(void *user, const omni_tensor_info *t)
 {
-    if (*(const bool *)user) return cli_json_tensor(stdout, t);
+    const listing *l = user;
+    char sum[OM_TENSOR_SUM];
+    const int rc = om_tensor_sums_get(l->sums, t->name, sum);
+    if (rc != OMNI_OK) return rc;
+    if (l->json) return cli_json_tensor(stdout, t, sum);
     char shape[96] = "";
     for (int i = 0; i < t->n_dims; i++) {
         const size_t at = strlen(shape);
         snprintf(shape + at, sizeof shape - at, "[%lld]", (long long)t->shape[i]);
     }
-    printf("%-28s %-6s %-20s %12llu\n", t->name, t->type, shape, (unsigned long long)t->bytes);
+    printf("%-28s %-6s %-20s %12llu  %s\n", t->name, t->type, shape, (unsigned long long)t->bytes, sum);
     return 0;
+}
+
+static int list_tensors(const omni_model *model, bool json)
+{
+    listing l = {.json = json};
+    int rc = om_tensor_sums_open(omni_model_get_info(model)->speech_path, &l.sums);
+    if (rc == OMNI_OK) rc = omni_model_each_tensor(model, see_tensor, &l);
+    om_tensor_sums_free(l.sums);
+    return rc;
 }
 
 int cli_info(const cli_args *args)
@@ -75,7 +95,7 @@ int cli_info(const cli_args *args)
     else print_info(omni_model_get_info(model));
     if (rc == CLI_OK && cli_given(args, CLI_METADATA))
         rc = omni_model_each_metadata(model, see_metadata, &json);
-    if (rc == CLI_OK && cli_given(args, CLI_TENSORS)) rc = omni_model_each_tensor(model, see_tensor, &json);
+    if (rc == CLI_OK && cli_given(args, CLI_TENSORS)) rc = list_tensors(model, json);
     omni_model_free(model);
     if (rc < 0) rc = cli_library_error();
     return rc != CLI_OK ? rc : cli_stdout_flush();

@@ -159,12 +159,12 @@ int cli_json_info(FILE *file, const omni_model_info *info)
     return put_line(file, o);
 }
 
-int cli_json_tensor(FILE *file, const omni_tensor_info *t)
+int cli_json_tensor(FILE *file, const omni_tensor_info *t, const char *sha256)
 {
     json_t *shape = json_array();
     for (int i = 0; i < t->n_dims; i++) json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-    return put_line(file, json_pack("{s:s,s:s,s:o,s:I}", "tensor", t->name, "type", t->type, "shape", shape,
-                                    "bytes", (json_int_t)t->bytes));
+    return put_line(file, json_pack("{s:s,s:s,s:o,s:I,s:s}", "tensor", t->name, "type", t->type, "shape", shape,
+                                    "bytes", (json_int_t)t->bytes, "sha256", sha256));
 }
 
 int cli_json_metadata(FILE *file, const char *which, const char *key, const char *value)

@@ -13,7 +13,7 @@
 int cli_json_event(FILE *file, const omni_event *event, const char *input, const omni_stats *stats,
                    int rate_out);
 int cli_json_info(FILE *file, const omni_model_info *info);
-int cli_json_tensor(FILE *file, const omni_tensor_info *tensor);
+int cli_json_tensor(FILE *file, const omni_tensor_info *tensor, const char *sha256);
 int cli_json_metadata(FILE *file, const char *which, const char *key, const char *value);
 int cli_json_bench(FILE *file, const cli_bench_report *report);
 

@@ -18,19 +18,21 @@ static int see_progress(void *user, const char *what, double done)
 
 static int see_tensor(void *user, const char *name, const char *from, const char *to, uint64_t bytes, double rms)
 {
-    (void)user;
+    bool *begun = user;
     cli_progress_end();
+    if (!*begun) printf("%-28s %-14s %12s  %s\n", "tensor", "type", "bytes", "relative rms error");
+    *begun = true;
     printf("%-28s %-5s -> %-5s %12llu  %.3e\n", name, from, to, (unsigned long long)bytes, rms);
     return cli_interrupted();
 }
 
 int cli_quantize(const cli_args *args)
 {
-    const om_quantize_watch watch = {.progress = see_progress, .tensor = see_tensor};
+    bool begun = false;
+    const om_quantize_watch watch = {.user = &begun, .progress = see_progress, .tensor = see_tensor};
     uint64_t bytes = 0;
     if (args->n_inputs != 3) return cli_usage("quantize: found %zu arguments, wanted three: IN.gguf OUT.gguf TYPE", args->n_inputs);
     const char *in = args->inputs[0].text, *out = args->inputs[1].text, *type = args->inputs[2].text;
-    printf("%-28s %-14s %12s  %s\n", "tensor", "type", "bytes", "relative rms error");
     cli_interrupt_watch(true);
     const int rc = om_quantize(in, out, type, (int)cli_integer(args, CLI_THREADS, 0), &watch, &bytes);
     cli_interrupt_watch(false);

@@ -348,13 +348,13 @@ static int write_part(job *j, output *f, om_part_file *part)
 static int write_directly(job *j, output *f)
 {
     om_part_file part = {.fd = -1};
-    int rc = om_part_open(&part, f->path);
+    int rc = om_part_file_open(&part, f->path);
 
     if (!rc)
         rc = write_part(j, f, &part);
     if (!rc)
-        rc = om_part_commit(&part);
-    om_part_discard(&part);
+        rc = om_part_file_commit(&part);
+    om_part_file_discard(&part);
     return rc;
 }
 
@@ -367,9 +367,9 @@ static int write_quantised(job *j, output *f)
         ? OMNI_OK : om_fail(OMNI_ERR_ARG, "%.200s: the path is too long", f->path);
 
     if (!rc)
-        rc = om_part_open(&part, f->path);
+        rc = om_part_file_open(&part, f->path);
     if (!rc)
-        rc = om_part_open(&whole, middle);
+        rc = om_part_file_open(&whole, middle);
     if (!rc)
         rc = write_part(j, f, &whole);
     j->what = "quantising";
@@ -377,10 +377,10 @@ static int write_quantised(job *j, output *f)
         rc = OMNI_AGAIN;
     if (!rc)
         rc = om_llm_quantize(whole.part, part.part, f->type_name, 0);
-    om_part_discard(&whole);
+    om_part_file_discard(&whole);
     if (!rc)
-        rc = om_part_commit(&part);
-    om_part_discard(&part);
+        rc = om_part_file_commit(&part);
+    om_part_file_discard(&part);
     return rc;
 }
 

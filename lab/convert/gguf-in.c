@@ -107,7 +107,7 @@ static double limit(enum ggml_type type, double most)
     switch (type) {
     case GGML_TYPE_F32:  return 0;
     case GGML_TYPE_F16:  return fmax(most * 0x1p-11, 0x1p-25);
-    case GGML_TYPE_BF16: return fmax(most * 0x1p-9, 0x1p-134);
+    case GGML_TYPE_BF16: return fmax(most * 0x1p-8, 0x1p-134);
     case GGML_TYPE_Q8_0: return most * (0.5 / 127 + 0x1p-11) * 1.001 + 0x1p-18;     /* its scale is an f16 */
     default:             return INFINITY;
     }

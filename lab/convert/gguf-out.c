@@ -141,13 +141,13 @@ static int put_tensor(om_gguf_out *o, const entry *e, om_part_file *file, float 
         if (!rc && t->type != GGML_TYPE_F32)
             ggml_quantize_chunk(t->type, x, bytes, 0, n / row, row, NULL);
         if (!rc)
-            rc = om_part_write(file, t->type == GGML_TYPE_F32 ? (const void *)x : bytes, n_bytes);
+            rc = om_part_file_write(file, t->type == GGML_TYPE_F32 ? (const void *)x : bytes, n_bytes);
         o->done += n_bytes;
         if (!rc && progress && progress(user, o->done, o->all))
             rc = OMNI_AGAIN;
     }
     if (!rc && padded(size) > size)
-        rc = om_part_write(file, zeros, (size_t)(padded(size) - size));
+        rc = om_part_file_write(file, zeros, (size_t)(padded(size) - size));
     return rc;
 }
 
@@ -178,7 +178,7 @@ int om_gguf_out_rewrite_metadata(om_gguf_out *o, om_part_file *file)
     if (!bytes)
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory for %zu bytes of metadata", file->path, n);
     gguf_get_meta_data(o->gguf, bytes);
-    rc = om_part_write_at(file, bytes, n, 0);
+    rc = om_part_file_write_at(file, bytes, n, 0);
     om_free(bytes);
     return rc;
 }
@@ -194,7 +194,7 @@ int om_gguf_out_write(om_gguf_out *o, om_part_file *file, om_gguf_progress progr
     o->all = om_gguf_out_bytes(o);
     o->done = n;
     gguf_get_meta_data(o->gguf, bytes);
-    rc = om_part_write(file, bytes, n);
+    rc = om_part_file_write(file, bytes, n);
     om_free(bytes);
     return rc ? rc : put_tensors(o, file, progress, user);
 }

@@ -36,10 +36,14 @@ int om_llm_quantize(const char *in, const char *out, const char *type, int threa
 {
     struct llama_model_quantize_params p = llama_model_quantize_default_params();
     const int ftype = om_llm_file_type(type);
+    ggml_log_callback log;
+    void *user;
 
     if (ftype < 0)
         return om_fail(OMNI_ERR_ARG, "LLM type: found %s, wanted one of %s", type, om_llm_types);
     om_log_capture();
+    ggml_log_get(&log, &user);
+    llama_log_set(log, user);       /* libllama has a callback of its own, which prints */
     p.ftype = (enum llama_ftype)ftype;
     p.nthread = threads;
     p.max_buf_size = (size_t)256 << 20;

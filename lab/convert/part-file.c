@@ -43,14 +43,14 @@ static int lock(om_part_file *f)
     return rc;
 }
 
-int om_part_open(om_part_file *f, const char *path)
+int om_part_file_open(om_part_file *f, const char *path)
 {
     const size_t room = strlen(path) + sizeof ".part";
     int rc;
 
     *f = (om_part_file){.path = om_strdup(path), .part = om_calloc(room, 1), .fd = -1};
     if (!f->path || !f->part) {
-        om_part_discard(f);
+        om_part_file_discard(f);
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
     }
     snprintf(f->part, room, "%s.part", path);
@@ -59,11 +59,11 @@ int om_part_open(om_part_file *f, const char *path)
     if (!rc && ftruncate(f->fd, 0) != 0)
         rc = failed(f, "can not be written", errno);
     if (rc)
-        om_part_discard(f);
+        om_part_file_discard(f);
     return rc;
 }
 
-int om_part_write(om_part_file *f, const void *bytes, size_t n)
+int om_part_file_write(om_part_file *f, const void *bytes, size_t n)
 {
     const char *at = bytes;
 
@@ -80,7 +80,7 @@ int om_part_write(om_part_file *f, const void *bytes, size_t n)
     return OMNI_OK;
 }
 
-int om_part_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at)
+int om_part_file_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at)
 {
     if (pwrite(f->fd, bytes, n, (off_t)at) == (ssize_t)n)
         return OMNI_OK;
@@ -103,7 +103,7 @@ static void sync_folder(const char *path)
     om_free(folder);
 }
 
-int om_part_commit(om_part_file *f)
+int om_part_file_commit(om_part_file *f)
 {
     int rc = OMNI_OK;
 
@@ -116,11 +116,11 @@ int om_part_commit(om_part_file *f)
         close(f->fd);
         f->fd = -1;
     }
-    om_part_discard(f);
+    om_part_file_discard(f);
     return rc;
 }
 
-void om_part_discard(om_part_file *f)
+void om_part_file_discard(om_part_file *f)
 {
     if (f->fd >= 0) {
         unlink(f->part);

@@ -16,12 +16,12 @@ typedef struct om_part_file {
 } om_part_file;
 
 /* ERR_IO, ERR_MEMORY, ERR_STATE (another process writes it). Initialise with {.fd = -1}. */
-int  om_part_open(om_part_file *f, const char *path);
-int  om_part_write(om_part_file *f, const void *bytes, size_t n);                  /* ERR_IO */
-int  om_part_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at);  /* ERR_IO */
+int  om_part_file_open(om_part_file *f, const char *path);
+int  om_part_file_write(om_part_file *f, const void *bytes, size_t n);                  /* ERR_IO */
+int  om_part_file_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at);  /* ERR_IO */
 /* To the disk, then under the final name. Closes f. ERR_IO. */
-int  om_part_commit(om_part_file *f);
+int  om_part_file_commit(om_part_file *f);
 /* Removes what was written, unless committed. */
-void om_part_discard(om_part_file *f);
+void om_part_file_discard(om_part_file *f);
 
 #endif

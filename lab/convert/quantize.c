@@ -142,7 +142,7 @@ static int run(job *j, int threads, uint64_t *bytes)
     if (!rc)
         rc = check_types(j);
     if (!rc)
-        rc = om_part_open(&j->part, j->out_path);
+        rc = om_part_file_open(&j->part, j->out_path);
     if (rc)
         return rc;
     if (strcmp(architecture, OM_SPEECH_ARCHITECTURE) == 0)
@@ -151,7 +151,7 @@ static int run(job *j, int threads, uint64_t *bytes)
         rc = om_llm_quantize(j->in_path, j->part.part, j->type, threads);
     if (!rc)
         rc = report(j, bytes);
-    return rc ? rc : om_part_commit(&j->part);
+    return rc ? rc : om_part_file_commit(&j->part);
 }
 
 static bool same_file(const char *a, const char *b)
@@ -172,7 +172,7 @@ int om_quantize(const char *in, const char *out, const char *type, int threads, 
     rc = om_gguf_in_open(in, &j.in);
     if (!rc)
         rc = run(&j, threads, bytes);
-    om_part_discard(&j.part);
+    om_part_file_discard(&j.part);
     om_gguf_in_close(&j.in);
     return rc;
 }
