@@ -194,9 +194,6 @@ static int open_zip(checkpoint *c, bool locate)
     if (!pickle)
         rc = om_fail(OMNI_ERR_FORMAT, "%s: a ZIP container with no data.pkl, or several: no PyTorch checkpoint",
                      c->path);
-    else if (find_below(zip, pickle->name, n_root, "", "constants.pkl", 13))
-        rc = om_fail(OMNI_ERR_FORMAT, "%s: a TorchScript archive: it holds a program; save its state_dict() with"
-                     " torch.save", c->path);
     if (!rc)
         rc = check_order(c, find_below(zip, pickle->name, n_root, "", "byteorder", 9));
     if (!rc)
@@ -363,7 +360,7 @@ typedef struct {
 
 static int bad_name(const collector *k, const char *what)
 {
-    return om_fail(OMNI_ERR_FORMAT, "%s: below \"%s\": %s; the file is damaged", k->c->path,
+    return om_fail(OMNI_ERR_FORMAT, "%s: below \"%s\": found %s", k->c->path,
                    om_printable_of(k->name, k->n_name).text, what);
 }
 
@@ -390,7 +387,7 @@ static int add_tensor(collector *k, const om_pickle_tensor *t)
         return om_fail(OMNI_ERR_FORMAT, "%s: tensor %s reaches behind its storage of %" PRId64 " elements; the file is"
                        " damaged", k->c->path, om_printable_of(k->name, k->n_name).text, s->view_count);
     if (k->n_name == 0)
-        return bad_name(k, "an array without a name, wanted a dict of arrays");
+        return bad_name(k, "an array by itself, wanted a dict of arrays");
     out.offset = place->offset + (uint64_t)(s->view_first + t->first) * om_source_type_size(s->type);
     rc = om_source_add(k->source, &out);
     k->n_added += !rc;

@@ -7,7 +7,7 @@
  *
  * The arrays are found wherever they are in nested dicts, lists and tuples; their names are the keys joined by
  * dots: "model_state_dict.encoder.conv1.weight". Nothing is executed (pickle.h). Refused with the reason: tar
- * containers (before 0.1.10), TorchScript archives, files of big-endian machines.
+ * containers (before 0.1.10), programs (TorchScript, pickled modules), files of big-endian machines.
  */
 #ifndef OM_TORCH_FILE_H
 #define OM_TORCH_FILE_H

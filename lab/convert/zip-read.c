@@ -211,8 +211,8 @@ static int read_central(const om_zip *z, const unsigned char *p, size_t n, uint6
     if (u16(p + 8) & ENCRYPTED)
         return om_fail(OMNI_ERR_FORMAT, "%s: entry %s is encrypted; decrypt the file first", z->path, name);
     if (u16(p + 10) != 0)
-        return om_fail(OMNI_ERR_FORMAT, "%s: entry %s is compressed (method %u), wanted stored bytes as torch.save"
-                       " writes them; save the checkpoint again with torch.save", z->path, name, u16(p + 10));
+        return om_fail(OMNI_ERR_FORMAT, "%s: entry %s is compressed (method %u), wanted stored bytes;"
+                       " save the state_dict() with torch.save, not torch.jit.save or zip", z->path, name, u16(p + 10));
     packed = u32(p + 20);
     e->size = u32(p + 24);
     e->header = u32(p + 42);
