@@ -5,6 +5,8 @@
 #include "report.h"
 #include "resample.h"
 
+#include "../../lab/pull/pull.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,11 +46,18 @@ int cli_model_load(const cli_args *args, const char *path, omni_model **model)
                              "near the program; name a model with -m MODEL");
         path = found;
     }
+    char *pulled = NULL;        /* a name means what omni pull made of it, unless a file is called so */
+    if (om_name_is(path) && access(path, F_OK) != 0) {
+        if (om_pulled_find(path, &pulled) != OMNI_OK) return cli_library_error();
+        path = pulled;
+    }
     omni_model_params params = omni_model_default_params();
     params.n_gpu_layers = (int)cli_integer(args, CLI_GPU_LAYERS, params.n_gpu_layers);
     params.use_mmap = !cli_given(args, CLI_NO_MMAP);
     params.force_f32 = strcmp(cli_text(args, CLI_TYPE, "file"), "f32") == 0;
-    return omni_model_load(path, &params, model) == OMNI_OK ? CLI_OK : cli_library_error();
+    const int rc = omni_model_load(path, &params, model);
+    free(pulled);
+    return rc == OMNI_OK ? CLI_OK : cli_library_error();
 }
 
 static double now_seconds(void)

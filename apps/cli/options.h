@@ -79,5 +79,6 @@ int cli_bench(const cli_args *args);
 int cli_synth_model(const cli_args *args);
 int cli_convert(const cli_args *args);
 int cli_quantize(const cli_args *args);
+int cli_pull(const cli_args *args);
 
 #endif

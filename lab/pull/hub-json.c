@@ -63,7 +63,7 @@ static int read_file(const json_t *entry, const char *where, om_hub_file *file)
 {
     const json_t *lfs = json_object_get(entry, "lfs");
     const char *path = text_of(entry, "path"), *git = text_of(entry, "oid");
-    uint64_t lfs_size;
+    uint64_t lfs_size = 0;
     if (!om_is_safe_path(path))
         return om_fail(OMNI_ERR_FORMAT, "%s: a file is called '%.100s', which does not stay inside its folder; "
                        "nothing was fetched", where, path);
