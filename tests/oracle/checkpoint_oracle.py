@@ -5,7 +5,8 @@
 Writes OUT_DIR/NAME/: hf/ (config.json, generation_config.json, tokenizer.json, tokenizer_config.json, safetensors),
 whisper.pt and vocoder/ as the case has them, question.wav, expected/STAGE.npy for the stages of `omni probe`, and
 case.json: the arguments of `omni convert` (paths from here) and what else a test must know. expected/ also has
-token_margin.npy and duration_margin.npy: how far each decision is from the next, in logits and in frames.
+token_margin.npy and duration_margin.npy, how far each decision is from the next in logits and in frames, and
+token_scale.npy, the largest logit.
 
 A decision that would be as good as a tie is not a test of anything: such weights are drawn again with the next seed.
 """
@@ -97,15 +98,16 @@ def answer(prompt, rows, w, case, config, ends):
     table, at = w.llm["model.embed_tokens.weight"], prompt.index(SPEECH)
     head = table if case.tied else w.llm["lm_head.weight"]
     x = torch.cat([table[prompt[:at]], rows, table[prompt[at + 1:]]])
-    tokens, states, ahead = [], [], []
+    tokens, states, ahead, scale = [], [], [], []
     while len(tokens) < case.max_tokens and (not tokens or tokens[-1] not in ends):
         states.append(forward.llm(x, w.llm, config)[-1])
         logits = head @ states[-1]
         ahead.append(margins(logits))
-        require(ahead[-1], TOKEN_TIE * logits.abs().max(), "token")
+        scale.append(logits.abs().max())
+        require(ahead[-1], TOKEN_TIE * scale[-1], "token")
         tokens.append(int(logits.argmax()))
         x = torch.cat([x, table[tokens[-1:]]])
-    return {"tokens": tokens, "hidden": torch.stack(states), "token_margin": torch.stack(ahead)}
+    return {"tokens": tokens, "hidden": torch.stack(states), "token_margin": torch.stack(ahead), "token_scale": torch.stack(scale)}
 
 
 def say(states, w, case, config):
@@ -203,7 +205,7 @@ def build(name, case, seed):
     balance_blanks(w, got["hidden"], case, config)
     got.update(say(got["hidden"], used(w), case, config))
     require(margins(got["ctc"]), TIE * got["ctc"].abs().max(), "symbol")
-    if len(set(got["units"])) < 6:
+    if len(set(got["units"])) < min(8, max(5, len(got["ctc"]) // 8)):
         raise NearTie("too few units")
     loudness = speak(got["units"], used(w), vocoder)["loud"].std().item()
     last = w.vocoder["conv_post.weight_g" if "conv_post.weight_g" in w.vocoder else "conv_post.weight"]
