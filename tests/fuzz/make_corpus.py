@@ -104,5 +104,34 @@ def wav():
     save("wav", "long-claim", fmt(1, 1, 16000, 16) + b"data" + struct.pack("<I", 0xFFFFFFFF) + tone)
 
 
+def torch_files():
+    import io
+    import zipfile
+
+    import torch
+    import torch_file_oracle as cases
+
+    for case in (cases.views, cases.nested, cases.whisper):
+        for container in ("zip", "legacy"):
+            file = io.BytesIO()
+            torch.save(case(), file, pickle_protocol=2 if case is cases.views else 4,
+                       _use_new_zipfile_serialization=container == "zip")
+            name = f"{case.__name__}-{container}"
+            save("torch_file", name, file.getvalue())
+            if container == "zip":
+                save("zip", name, file.getvalue())
+                save("pickle", name, zipfile.ZipFile(file).read("archive/data.pkl"))
+    for name, kind, names in (("stored", zipfile.ZIP_STORED, ("a/b", "a/c")), ("deflated", zipfile.ZIP_DEFLATED, ("a/b",)),
+                              ("upwards", zipfile.ZIP_STORED, ("../a",))):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", kind) as z:
+            for entry in names:
+                with z.open(entry, "w", force_zip64=True) as f:
+                    f.write(bytes(100))
+        save("zip", name, file.getvalue())
+    save("pickle", "system", b"\x80\2cos\nsystem\nX\2\0\0\0id\x85R.")
+    save("pickle", "itself", b"\x80\4]\x94h\0a}(h\0K\1u\x86.")
+
+
 if __name__ == "__main__":
-    gguf(), metadata(), utf8(), wav()
+    gguf(), metadata(), utf8(), wav(), torch_files()
