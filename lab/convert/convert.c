@@ -213,6 +213,9 @@ static int find_vocoder(job *j)
 static int find_vocoder_config(job *j)
 {
     const char *given = j->o->vocoder_config, *slash = strrchr(j->vocoder_path, '/');
+    struct stat beside, model;
+    char models_config[PATH_MAX];
+    int rc;
 
     if (given)
         return snprintf(j->vocoder_config, sizeof j->vocoder_config, "%s", given) < PATH_MAX
@@ -220,9 +223,12 @@ static int find_vocoder_config(job *j)
     if (snprintf(j->vocoder_config, sizeof j->vocoder_config, "%.*sconfig.json",
                  slash ? (int)(slash - j->vocoder_path) + 1 : 0, j->vocoder_path) >= PATH_MAX)
         return om_fail(OMNI_ERR_ARG, "%.200s: the path is too long", j->vocoder_path);
-    /* beside the checkpoint's shards, config.json is the language model's */
-    if (access(j->vocoder_config, F_OK) == 0 && !(slash && strncmp(j->vocoder_path, j->o->hf, strlen(j->o->hf)) == 0 &&
-                                                  strchr(j->vocoder_path + strlen(j->o->hf) + 1, '/') == NULL))
+    rc = join(models_config, j->o->hf, "config.json");
+    if (rc)
+        return rc;
+    /* among the checkpoint's own files, config.json is the language model's */
+    if (stat(j->vocoder_config, &beside) == 0 &&
+        !(stat(models_config, &model) == 0 && model.st_dev == beside.st_dev && model.st_ino == beside.st_ino))
         return OMNI_OK;
     j->vocoder_config[0] = '\0';
     note(j, "vocoder: no config.json beside it: the published vocoder's numbers are taken");
