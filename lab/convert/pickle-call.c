@@ -176,7 +176,7 @@ static int make_scalar(om_pickle *p, const om_pickle_value *args, om_pickle_valu
 static int make_bytes(om_pickle *p, const om_pickle_value *args, om_pickle_value **out)
 {
     const om_pickle_value *text = arg(args, 0, OM_PICKLE_TEXT);
-    void *bytes;
+    void *bytes = NULL;
     size_t n = 0;
     int rc;
 

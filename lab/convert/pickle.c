@@ -62,7 +62,7 @@ int om_pickle_alloc(om_pickle *p, size_t size, void **out)
 
 int om_pickle_make(om_pickle *p, om_pickle_kind kind, om_pickle_value **out)
 {
-    void *v;
+    void *v = NULL;
     int rc = om_pickle_alloc(p, sizeof **out, &v);
 
     if (rc)
@@ -76,7 +76,7 @@ int om_pickle_make(om_pickle *p, om_pickle_kind kind, om_pickle_value **out)
 static int reserve(om_pickle *p, void *list, size_t n, size_t *room, size_t size, size_t more)
 {
     size_t wanted = *room ? *room : 4;
-    void *grown, *old;
+    void *grown = NULL, *old;
     int rc;
 
     if (more <= *room - n)
@@ -198,7 +198,7 @@ static int take_number(om_pickle *p, size_t n, uint64_t *out)
 
 static int push_new(om_pickle *p, om_pickle_kind kind, int64_t integer)
 {
-    om_pickle_value *v;
+    om_pickle_value *v = NULL;
     int rc = om_pickle_make(p, kind, &v);
 
     if (rc)
@@ -212,8 +212,8 @@ static int push_new(om_pickle *p, om_pickle_kind kind, int64_t integer)
 static int push_text(om_pickle *p, om_pickle_kind kind, size_t n_length)
 {
     const unsigned char *bytes = NULL;
-    om_pickle_value *v;
-    uint64_t n;
+    om_pickle_value *v = NULL;
+    uint64_t n = 0;
     int rc = take_number(p, n_length, &n);
 
     if (!rc && n > p->n)
@@ -233,7 +233,7 @@ static int push_text(om_pickle *p, om_pickle_kind kind, size_t n_length)
 static int push_long(om_pickle *p, size_t n_length)
 {
     int rc = push_text(p, OM_PICKLE_LONG, n_length);
-    om_pickle_value *v;
+    om_pickle_value *v = NULL;
     uint64_t number = 0;
 
     if (rc)
@@ -267,7 +267,7 @@ static int push_real(om_pickle *p)
 
 static int push_integer(om_pickle *p, size_t n)
 {
-    uint64_t v;
+    uint64_t v = 0;
     int rc = take_number(p, n, &v);
 
     return rc ? rc : push_new(p, OM_PICKLE_INT, n == 4 ? (int32_t)(uint32_t)v : (int64_t)v);
@@ -301,7 +301,7 @@ static int plain(om_pickle *p, unsigned char op)
 /* The n values on top become a tuple. */
 static int make_tuple(om_pickle *p, size_t n)
 {
-    om_pickle_value *v;
+    om_pickle_value *v = NULL;
     int rc = om_pickle_make(p, OM_PICKLE_TUPLE, &v);
 
     if (!rc)
@@ -317,7 +317,7 @@ static int make_tuple(om_pickle *p, size_t n)
 /* The n values on top go into the list or dict below them. */
 static int add_items(om_pickle *p, om_pickle_kind kind, size_t n)
 {
-    om_pickle_value *into;
+    om_pickle_value *into = NULL;
     int rc = need(p, n + 1);
 
     if (rc)
@@ -402,8 +402,8 @@ static int memoize(om_pickle *p)
 
 static int stack_and_memo(om_pickle *p, unsigned char op)
 {
-    uint64_t i;
-    size_t n;
+    uint64_t i = 0;
+    size_t n = 0;
     int rc;
 
     switch (op) {
@@ -453,9 +453,9 @@ static int take_line(om_pickle *p, const char **line, size_t *n)
 static int named(om_pickle *p, unsigned char op)
 {
     const om_pickle_value *name, *module;
-    const char *m, *g;
-    size_t n_m, n_g;
-    om_pickle_value *v;
+    const char *m = NULL, *g = NULL;
+    size_t n_m = 0, n_g = 0;
+    om_pickle_value *v = NULL;
     int rc;
 
     if (op == 'c') {
@@ -481,7 +481,7 @@ static int named(om_pickle *p, unsigned char op)
 
 static int naming(om_pickle *p, unsigned char op)
 {
-    om_pickle_value *v;
+    om_pickle_value *v = NULL;
     int rc;
 
     switch (op) {

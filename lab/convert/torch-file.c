@@ -184,7 +184,7 @@ static int find_in_zip(checkpoint *c, const om_zip *zip, const char *root, size_
 static int open_zip(checkpoint *c, bool locate)
 {
     const om_zip_entry *pickle;
-    om_zip *zip;
+    om_zip *zip = NULL;
     size_t n_root = 0;
     int rc = om_zip_open(c->fd, c->size, c->path, &zip);
 
