@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+import sys
 
 import numpy as np
 
-from program import run
+from program import SOURCE, run
+
+sys.path.insert(0, f"{SOURCE}/tests/oracle")        # for checkpoint_tokens
 
 CASES = os.path.join(os.environ["OMNI_ORACLE_DIR"], "checkpoint")
 STAGES = "mel encoder adaptor prompt tokens hidden ctc symbols units durations wave".split()
