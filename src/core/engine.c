@@ -1,6 +1,7 @@
 /* engine: slots over one LLM context, and the step that advances all their sessions by one slice. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/listen.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
@@ -188,6 +189,7 @@ static int advance(omni_session *s)
     case OM_FLUSH:  return om_turn_flush(s);
     case OM_DONE:   return om_turn_done(s);
     case OM_PREFILL:
+    case OM_READY:
     case OM_ANSWER: break;
     }
     return OMNI_AGAIN;
@@ -195,18 +197,19 @@ static int advance(omni_session *s)
 
 static bool must_stop(const omni_session *s)
 {
-    return s->state > OM_LISTEN && s->state < OM_DONE && om_turn_is_cancelled(s);
+    return s->state > OM_LISTEN && s->state < OM_DONE && !s->ahead && om_turn_is_cancelled(s);
 }
 
 /* Before and after its slice, so that a turn is gone with the step in which its cancellation is seen. */
 static int advance_or_stop(omni_session *s)
 {
+    int heard = om_listen_hear(s);
     int rc = must_stop(s) ? OMNI_AGAIN : advance(s);
 
     om_turn_trouble(s, rc);
     if (!must_stop(s))
-        return rc;
-    om_turn_end(s, OMNI_EVENT_CANCELLED, 0);
+        return rc == OMNI_AGAIN ? heard : rc;
+    om_turn_end(s, OMNI_EVENT_CANCELLED, OMNI_END_CANCEL);
     om_turn_done(s);
     return OMNI_OK;
 }

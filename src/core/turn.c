@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/listen.h"
 #include "core/objects.h"
 
 #include <stdio.h>
@@ -30,7 +31,9 @@ int om_turn_post(omni_session *s, omni_event *event)
 {
     int rc;
 
-    event->turn = s->turn;
+    /* Speech during a turn belongs to the next. */
+    event->turn = s->turn + ((event->type == OMNI_EVENT_SPEECH_STARTED || event->type == OMNI_EVENT_SPEECH_STOPPED) &&
+                             s->state > OM_LISTEN && !s->ahead);
     event->time_us = om_now_us();
     rc = om_queue_push(s->events, event);
     if (rc)
@@ -40,6 +43,10 @@ int om_turn_post(omni_session *s, omni_event *event)
         s->stats.t_first_text = event->time_us - s->started_at;
     if (event->type == OMNI_EVENT_AUDIO && !s->stats.t_first_audio)
         s->stats.t_first_audio = event->time_us - s->started_at;
+    if (event->type == OMNI_EVENT_AUDIO && event->sample_offset == 0) {
+        s->sounds = true;
+        s->sounds_from = s->ear.clock;
+    }
     if (event->type == OMNI_EVENT_AUDIO)
         s->stats.n_samples_out += event->n_audio;
     return OMNI_OK;
@@ -113,11 +120,10 @@ static int hear(omni_session *s, uint64_t end)
     return rc;
 }
 
-/* The question was read: whoever asks may ask the next. */
-static void take_question(omni_session *s)
+/* What the answer before left behind goes. */
+static void start_turn(omni_session *s)
 {
-    s->started_at = s->asked_at;
-    s->has_answer = false;
+    s->has_answer = s->sounds = false;
     s->n_tokens = 0;
     om_text_reset(&s->text);
     om_voice_reset(&s->voice);
@@ -125,23 +131,48 @@ static void take_question(omni_session *s)
         om_speech_decoder_reset(s->engine->decoder, s->slot);
         om_vocoder_reset(s->engine->vocoder, s->slot);
     }
+}
+
+/* The question was read: whoever asks may ask the next. */
+static void take_question(omni_session *s)
+{
+    s->started_at = s->asked_at;
+    start_turn(s);
     atomic_store_explicit(&s->question, OM_ASK_NONE, memory_order_release);
 }
 
-static int begin_speech(omni_session *s)
+void om_turn_begin_heard(omni_session *s, bool asked)
 {
     omni_event begin = { .type = OMNI_EVENT_BEGIN };
     omni_event cut = { .type = OMNI_EVENT_CUT, .sample_offset = s->n_heard };
 
-    if (!om_queue_has_room(s->events, 2, 0))
-        return OMNI_AGAIN;
     om_turn_post(s, &begin);
     if (s->n_question > s->n_heard)
         om_turn_post(s, &cut);
-    s->script_before = s->script.n;
     s->stats.n_samples_in = s->n_question;
-    take_question(s);
+    if (asked)
+        take_question(s);
+    else
+        start_turn(s);
+    if (s->ahead) {
+        bool started = s->state > OM_ENCODE || s->engine->encoding == s;
+
+        s->ahead = false;
+        if (started)
+            s->n_heard = s->n_question = 0;
+        if (s->state == OM_READY)
+            s->state = OM_ANSWER;
+        return;
+    }
+    s->script_before = s->script.n;
     s->state = OM_ENCODE;
+}
+
+static int begin_speech(omni_session *s)
+{
+    if (!om_queue_has_room(s->events, 2, 0))
+        return OMNI_AGAIN;
+    om_turn_begin_heard(s, true);
     return OMNI_OK;
 }
 
@@ -212,6 +243,8 @@ int om_turn_listen(omni_session *s)
 
     if (question == OM_ASK_TEXT)
         return begin_text(s);
+    if (s->ear.vad)
+        return om_listen_begin(s);
     if (question == OM_ASK_AUDIO && om_turn_is_cancelled(s)) {
         size_t gone = om_ring_drop(s->input, (size_t)(s->end_mark - s->n_pulled));
 
@@ -244,7 +277,8 @@ static int start_encoder(omni_session *s)
         rc = om_record_add(s->record, OM_STAGE_MEL, e->mel,
                            (size_t)hp->audio.frames * (size_t)hp->audio.n_mels);
     om_mel_reset(s->mel);
-    s->n_heard = s->n_question = 0;
+    if (!s->ahead)
+        s->n_heard = s->n_question = 0;     /* else they are still to be told */
     s->stats.t_mel += om_now_us() - start;
     if (!rc)
         rc = om_encoder_push(e->encoder, e->mel);
@@ -340,7 +374,7 @@ int om_turn_prefill(omni_session *s)
         return rc;
     }
     s->feed = s->script.ids[last];
-    s->state = OM_ANSWER;
+    s->state = s->ahead ? OM_READY : OM_ANSWER;
     return record_prompt(s);
 }
 
@@ -389,6 +423,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
+    s->sounds = s->sounds && type == OMNI_EVENT_END;
     s->stats.n_tokens = s->n_tokens;
     s->stats.n_units = (int)s->voice.n_units;
     snprintf(s->why, sizeof s->why, "%s", type == OMNI_EVENT_FAILED ? om_last_error() : "");
@@ -396,7 +431,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     for (size_t i = 0; i < s->voice.n_durations; i++)
         s->stats.n_frames += s->voice.durations[i];
     s->end = (omni_event){ .type = type, .text = s->why, .n_text = strlen(s->why) };
-    if (type == OMNI_EVENT_END)
+    if (type == OMNI_EVENT_END || type == OMNI_EVENT_CANCELLED)
         s->end.reason = (omni_end_reason)reason_or_status;
     if (type == OMNI_EVENT_FAILED)
         s->end.status = reason_or_status;
@@ -405,7 +440,9 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
 
 void om_turn_trouble(omni_session *s, int rc)
 {
-    if (rc < 0 && !om_turn_is_cancelled(s))
+    if (rc < 0 && s->ahead)
+        om_listen_forget(s);        /* it will be tried again when it counts */
+    else if (rc < 0 && !om_turn_is_cancelled(s))
         om_turn_end(s, OMNI_EVENT_FAILED, rc);
 }
 

@@ -244,7 +244,7 @@ static void follow_floor(om_vad *vad, const float level[BANDS + 1], bool quiet)
             in->deviation += 0.02f * (fabsf(above) - in->deviation);
             in->floor += 0.05f * above;
         }
-        if (least > in->floor + 2.0f * in->deviation)
+        if (least > in->floor)
             in->floor += 0.1f * (least - in->floor);
         if (in->deviation < 1.0f)
             in->deviation = 1.0f;
