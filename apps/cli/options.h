@@ -77,5 +77,6 @@ int cli_info(const cli_args *args);
 int cli_probe(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_synth_model(const cli_args *args);
+int cli_serve(const cli_args *args);
 
 #endif
