@@ -7,11 +7,12 @@
 
 #include <limits.h>
 
-enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256 };
+enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, CHUNKS = 4, MOST_PREFILLED = 1024 };
 
 omni_engine_params omni_engine_default_params(void)
 {
-    return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true };
+    return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true,
+                                  .batching = true };
 }
 
 /* ---- new -------------------------------------------------------------------- */
@@ -61,10 +62,16 @@ static int new_arrays(omni_engine *e)
     e->mel = om_calloc((size_t)hp->audio.frames * (size_t)hp->audio.n_mels, sizeof *e->mel);
     e->rows = om_calloc((size_t)hp->enc.context * (size_t)hp->enc.width, sizeof *e->rows);
     e->speech_rows = om_calloc((size_t)hp->adaptor.rows * (size_t)hp->llm.width, sizeof *e->speech_rows);
+    if (e->params.batching)     /* bounds a slice */
+        e->n_prefill = e->params.prefill_chunk < MOST_PREFILLED / CHUNKS ? CHUNKS * e->params.prefill_chunk
+                                                                         : MOST_PREFILLED;
+    e->prefill_ids = om_calloc((size_t)e->n_prefill + 1, sizeof *e->prefill_ids);
+    e->prefill_rows = om_calloc((size_t)e->n_prefill + 1, (size_t)hp->llm.width * sizeof *e->prefill_rows);
+    e->runs = om_calloc(slots, sizeof *e->runs);
     e->symbols = om_calloc(lambda, sizeof *e->symbols);
     e->logits = om_calloc(lambda * ((size_t)hp->dec.units + 1), sizeof *e->logits);
     if (!e->sessions || !e->batch || !e->served || !e->slots || !e->fed || !e->picked || !e->hidden ||
-        !e->mel || !e->rows || !e->speech_rows || !e->symbols || !e->logits)
+        !e->prefill_ids || !e->prefill_rows || !e->runs || !e->mel || !e->rows || !e->speech_rows || !e->symbols || !e->logits)
         return om_fail(OMNI_ERR_MEMORY, "no memory for an engine of %d slots", e->params.n_slots);
     return OMNI_OK;
 }
@@ -78,7 +85,7 @@ static int new_stages(omni_engine *e)
                                          .layer0_sharing = e->params.layer0_sharing,
                                          .f32_cache = m->force_f32 };
     om_lm_params lm = { .n_slots = e->params.n_slots, .n_ctx_slot = e->params.n_ctx,
-                        .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->params.prefill_chunk,
+                        .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->n_prefill > e->params.prefill_chunk ? e->n_prefill : e->params.prefill_chunk,
                         .f32 = m->force_f32 };
     int rc = om_device_new(e->params.n_threads, m->use_gpu, &e->dev);
 
@@ -172,6 +179,9 @@ void omni_engine_free(omni_engine *e)
     om_free(e->mel);
     om_free(e->rows);
     om_free(e->speech_rows);
+    om_free(e->prefill_ids);
+    om_free(e->prefill_rows);
+    om_free(e->runs);
     om_free(e->symbols);
     om_free(e->logits);
     om_free(e);
@@ -179,7 +189,7 @@ void omni_engine_free(omni_engine *e)
 
 /* ---- step ------------------------------------------------------------------- */
 
-/* The states that are not batched; prefilling is served below, one session per step. */
+/* The states that are not batched; prefilling and answering are served below. */
 static int advance(omni_session *s)
 {
     switch (s->state) {
@@ -214,23 +224,8 @@ static int advance_or_stop(omni_session *s)
     return OMNI_OK;
 }
 
-/* One slice for one session, in turns: answers that run must not wait for many long questions. */
-static omni_session *next_to_prefill(omni_engine *e)
-{
-    for (int i = 0; i < e->params.n_slots; i++) {
-        int slot = (e->prefill_turn + i) % e->params.n_slots;
-
-        if (e->sessions[slot] && e->sessions[slot]->state == OM_PREFILL) {
-            e->prefill_turn = (slot + 1) % e->params.n_slots;
-            return e->sessions[slot];
-        }
-    }
-    return NULL;
-}
-
 int omni_engine_step(omni_engine *e)
 {
-    omni_session *s;
     int moved = OMNI_AGAIN;
     uint64_t n_events;
 
@@ -243,11 +238,8 @@ int omni_engine_step(omni_engine *e)
         if (advance_or_stop(e->sessions[i]) != OMNI_AGAIN)
             moved = OMNI_OK;
     }
-    s = next_to_prefill(e);
-    if (s) {
-        om_turn_trouble(s, om_turn_prefill(s));
+    if (om_turn_prefill(e) == OMNI_OK)
         moved = OMNI_OK;
-    }
     if (om_turn_answer(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)

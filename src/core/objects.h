@@ -54,6 +54,10 @@ struct omni_engine {
     omni_session **sessions;    /* [n_slots], NULL = free */
     omni_session *encoding;     /* whose question the encoder works on */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
+    int n_prefill;              /* most positions of several sessions in a prefill batch */
+    int32_t *prefill_ids;       /* [n_prefill] */
+    float *prefill_rows;        /* [n_prefill][D] */
+    int *runs;                  /* [n_slots] positions of each session in it */
     int prefill_turn;           /* the slot that is asked first for the next prefill slice */
     float *mel, *rows;          /* scratch: [F][n_mels], [E][C] */
     float *speech_rows;         /* scratch: [R][D] */

@@ -334,6 +334,12 @@ int om_turn_encode(omni_session *s)
 
 /* ---- PREFILL ------------------------------------------------------------------ */
 
+typedef struct om_gathered {
+    int n, n_positions;
+    const int32_t *ids;     /* one of the two */
+    const float *rows;
+} om_gathered;
+
 static int record_prompt(omni_session *s)
 {
     const om_script *script = &s->script;
@@ -346,36 +352,109 @@ static int record_prompt(omni_session *s)
     return rc;
 }
 
-/* All but the last position, which the first step feeds. */
-int om_turn_prefill(omni_session *s)
+/* The next run of positions, at most `limit`, into the batch: how many; 0: nothing is left, the answer can begin. All but
+ * the last position, which the first step feeds. */
+static int next_run(omni_session *s, int limit, const int32_t **ids, const float **rows)
 {
     omni_engine *e = s->engine;
-    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n;
-    int64_t start = om_now_us();
-    int used = om_lm_used(e->lm, s->slot), last = s->answer_at - 1, n, rc;
-    const int32_t *ids;
-    const float *rows;
+    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n, last = s->answer_at - 1, used, n;
 
-    if (used == 0 && e->n_prefix)
+    if (om_lm_used(e->lm, s->slot) == 0 && e->n_prefix)
         om_lm_copy_prefix(e->lm, s->slot, e->n_prefix);
     used = om_lm_used(e->lm, s->slot);
     if (!s->stats.t_prefill)
         s->stats.n_prompt_cached = used;
-    if (used < last) {
-        n = e->params.prefill_chunk < last - used ? e->params.prefill_chunk : last - used;
-        /* The prefix is a slice of its own, cached or not: both ways compute the same. */
-        if (used < prefix && n > prefix - used)
-            n = prefix - used;
-        n = om_script_run(&s->script, used, n, &ids, &rows);
-        om_turn_serve(e, &s, 1);
-        rc = om_lm_prefill(e->lm, s->slot, ids, rows, n);
-        om_turn_serve(e, NULL, 0);
-        s->stats.t_prefill += om_now_us() - start;
-        return rc;
-    }
-    s->feed = s->script.ids[last];
+    if (used >= last)
+        return 0;
+    n = limit < last - used ? limit : last - used;
+    /* The prefix is a slice of its own, cached or not: both ways compute the same. */
+    if (used < prefix && n > prefix - used)
+        n = prefix - used;
+    return om_script_run(&s->script, used, n, ids, rows);
+}
+
+static void begin_answer(omni_session *s)
+{
+    s->feed = s->script.ids[s->answer_at - 1];
     s->state = s->ahead ? OM_READY : OM_ANSWER;
-    return record_prompt(s);
+    om_turn_trouble(s, record_prompt(s));
+}
+
+/* One session's run behind those gathered, when it is of their kind and there is room. */
+static bool gather_run(omni_engine *e, omni_session *s, om_gathered *g)
+{
+    size_t width = (size_t)e->model->hp.llm.width;
+    const int32_t *ids;
+    const float *rows;
+    int n = next_run(s, e->params.prefill_chunk, &ids, &rows);
+
+    if (n == 0) {
+        begin_answer(s);
+        return true;
+    }
+    if (g->n == 0) {
+        g->ids = ids;       /* alone it needs no copy */
+        g->rows = rows;
+    } else if (n > e->n_prefill - g->n_positions || (g->rows != NULL) != (rows != NULL)) {
+        return false;
+    }
+    if (n <= e->n_prefill - g->n_positions) {
+        if (rows)
+            memcpy(e->prefill_rows + (size_t)g->n_positions * width, rows, (size_t)n * width * sizeof *rows);
+        else
+            memcpy(e->prefill_ids + g->n_positions, ids, (size_t)n * sizeof *ids);
+    }
+    if (g->n == 1) {
+        g->ids = g->ids ? e->prefill_ids : NULL;
+        g->rows = g->rows ? e->prefill_rows : NULL;
+    }
+    e->batch[g->n] = s;
+    e->slots[g->n] = s->slot;
+    e->runs[g->n++] = n;
+    g->n_positions += n;
+    return true;
+}
+
+/* Turns that were begun come before those prepared ahead; in turns among themselves, so that nobody waits for ever. */
+static void gather_prefill(omni_engine *e, bool ahead, om_gathered *g)
+{
+    int first = e->prefill_turn;
+
+    for (int i = 0; i < e->params.n_slots; i++) {
+        int slot = (first + i) % e->params.n_slots;
+        omni_session *s = e->sessions[slot];
+
+        if (!s || s->state != OM_PREFILL || s->ahead != ahead || (g->n > 0 && !e->params.batching))
+            continue;
+        if (gather_run(e, s, g))
+            e->prefill_turn = (slot + 1) % e->params.n_slots;
+    }
+}
+
+int om_turn_prefill(omni_engine *e)
+{
+    om_gathered g = {0};
+    int64_t start = om_now_us(), spent;
+    int moved = OMNI_AGAIN, rc;
+
+    for (int i = 0; i < e->params.n_slots; i++)
+        if (e->sessions[i] && e->sessions[i]->state == OM_PREFILL)
+            moved = OMNI_OK;
+    if (moved == OMNI_AGAIN)
+        return moved;
+    gather_prefill(e, false, &g);
+    gather_prefill(e, true, &g);
+    if (!g.n)
+        return moved;
+    om_turn_serve(e, e->batch, g.n);
+    rc = om_lm_prefill_many(e->lm, g.n, e->slots, e->runs, g.ids, g.rows);
+    om_turn_serve(e, NULL, 0);
+    spent = om_now_us() - start;
+    for (int i = 0; i < g.n; i++) {
+        e->batch[i]->stats.t_prefill += spent;
+        om_turn_trouble(e->batch[i], rc);
+    }
+    return moved;
 }
 
 /* ---- FLUSH, DONE -------------------------------------------------------------- */

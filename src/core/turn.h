@@ -14,9 +14,10 @@
 
 int om_turn_listen(omni_session *s);    /* IDLE, LISTEN */
 int om_turn_encode(omni_session *s);    /* ENCODE */
-int om_turn_prefill(omni_session *s);   /* PREFILL */
 int om_turn_flush(omni_session *s);     /* FLUSH */
 int om_turn_done(omni_session *s);      /* DONE */
+/* PREFILL: one run of positions for as many sessions as fit into a batch. AGAIN: none prefills. */
+int om_turn_prefill(omni_engine *e);
 /* ANSWER: one token for every session that can take one, in one batch. A negative return is the
  * engine's; what concerns one session has ended that session's turn. */
 int om_turn_answer(omni_engine *e);
