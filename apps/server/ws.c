@@ -25,6 +25,8 @@ struct srv_socket {
     char *extra;                /* bytes that came with the request */
     size_t n_extra, at_extra, budget;
     double heard, pinged, moved, closed;
+    int close_code;             /* 0: none; wslay would send it before what waits */
+    char close_reason[124];
     bool writable_wanted, dead;
 };
 
@@ -96,6 +98,11 @@ static void flush(srv_socket *s)
 {
     if (s->dead) return;
     if (wslay_event_want_write(s->ws) && wslay_event_send(s->ws) != 0) s->dead = true;
+    if (!s->dead && s->close_code && !wslay_event_want_write(s->ws)) {
+        wslay_event_queue_close(s->ws, (uint16_t)s->close_code, (const uint8_t *)s->close_reason, strlen(s->close_reason));
+        s->close_code = 0;
+        if (wslay_event_send(s->ws) != 0) s->dead = true;
+    }
     const bool wanted = !s->dead && wslay_event_want_write(s->ws);
     if (wanted && !s->writable_wanted) s->moved = srv_now();
     if (wanted != s->writable_wanted) {
@@ -160,7 +167,8 @@ void srv_socket_send(srv_socket *s, const char *text, size_t n)
 void srv_socket_close(srv_socket *s, int code, const char *reason)
 {
     if (srv_socket_closing(s)) return;
-    wslay_event_queue_close(s->ws, (uint16_t)code, (const uint8_t *)reason, strlen(reason));
+    s->close_code = code;
+    snprintf(s->close_reason, sizeof s->close_reason, "%s", reason);
     s->closed = srv_now();
     srv_count(s->server->metrics, SRV_CLOSES, code_name(code), 1);
 }

@@ -114,6 +114,7 @@ class Socket:
             n = int(self.headers.get("content-length", 0))
             while len(self.buffer) < n:
                 self.buffer += self.sock.recv(65536)
+            self.sock.close()
             raise Refused(status, self.headers, self.buffer)
         want = base64.b64encode(hashlib.sha1((nonce + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
         assert self.headers["sec-websocket-accept"] == want
