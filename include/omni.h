@@ -177,6 +177,8 @@ typedef struct omni_engine_params {
     int prefill_chunk;  /* LLM positions per prefill slice. Default 0 = 64, 512 with a GPU */
     bool prefix_cache;  /* compute the prompt prefix's KV once. Default true             */
     bool layer0_sharing;/* speech decoder: one layer-0 q/k/v per token. Default true     */
+    bool batching;      /* what several sessions need at once is computed at once, in all stages where that
+                           pays; false: one session after another. Default true          */
 } omni_engine_params;
 
 OMNI_API omni_engine_params omni_engine_default_params(void);
@@ -215,6 +217,10 @@ typedef struct omni_session_params {
 
 OMNI_API omni_session_params omni_session_default_params(void);
 
+/* Other parameters from the next turn on. Only between turns: ERR_STATE while one runs or waits. A new seed starts
+ * the random numbers anew. OK, ERR_ARG, ERR_MEMORY; on failure nothing has changed. Owner thread. */
+OMNI_API int omni_session_set_params(omni_session *session, const omni_session_params *params);
+
 /* Takes a free slot. Returns OK, ERR_ARG, ERR_LIMIT (no slot free), ERR_MEMORY. Owner thread. */
 OMNI_API int omni_session_new(omni_engine *engine, const omni_session_params *params, omni_session **out);
 
@@ -232,7 +238,8 @@ OMNI_API int omni_session_reset(omni_session *session);
  * (nothing was taken). Audio beyond one window is reported by a CUT event. */
 OMNI_API int omni_session_push_audio(omni_session *session, const float *samples, size_t n);
 
-/* The question is complete: answer it. Same thread as push_audio.
+/* The question is complete: answer it. Same thread as push_audio. With turn taking on it asks at once, without
+ * waiting for silence (see omni_turn_params).
  * ERR_AUDIO when nothing was pushed; ERR_STATE when a question already waits. */
 OMNI_API int omni_session_end_input(omni_session *session);
 
@@ -246,6 +253,68 @@ OMNI_API int omni_session_push_text(omni_session *session, const char *utf8);
  * Any thread, signal handlers included; does nothing when idle. */
 OMNI_API void omni_session_cancel(omni_session *session);
 
+/* Drops the audio that was pushed and not asked yet; with turn taking on, speech in progress and segments that
+ * wait for end_input too (no event tells). The input clock goes on. Owner thread, and nobody pushes meanwhile.
+ * ERR_STATE when a spoken question waits. */
+OMNI_API int omni_session_clear_input(omni_session *session);
+
+/* ---- turn taking ---------------------------------------------------------
+ *
+ * Manual by default: end_input ends a question. With turn taking on, the session listens by itself to all that is
+ * pushed, also while it answers, and a turn begins when the person has paused for silence_ms.
+ *
+ *      audio   ___________/~~~~~~~~~~~~~~~~~~~~~~~\__________________________
+ *                  ^      ^   ^                   ^   ^                  ^
+ *          first sample   |   SPEECH_STARTED      |   end of the         SPEECH_STOPPED,
+ *     of the question     onset, <= 60 ms before  |   question           the turn begins
+ *     |<--prefix_ms------>|                       |<->| 100 ms
+ *                                                 |<---silence_ms------->|
+ *
+ * Positions count samples of the session's input clock: all that were ever pushed, from 0; no reset sets it back.
+ * A question that outgrows the window is cut as ever (CUT); the person's speech ends nonetheless where it ends.
+ *
+ * Speculation: the question's samples are known 100 ms after the last speech, and the answer is prepared inside the
+ * silence window from then on (encoder, adaptor, prompt). If the person goes on it is thrown away, the state is as
+ * before; if not, only the rest of the work is left when the window ends. Answers are the same bits with and without.
+ *
+ * Interruption: speech of at least interrupt_ms during an answer gives SPEECH_STARTED and, within the same slice,
+ * CANCELLED with reason OMNI_END_INTERRUPTED; the speech becomes the next question. Shorter speech ("uh-huh") is
+ * not noticed at all: no event, no turn. An answer is taken to sound in real time: the rule holds from its
+ * first AUDIO event until as many samples were pushed as it is long, also when END has come already (then there
+ * is nothing to cancel). Call omni_session_trim to tell what was heard. Without `interrupt` the answer goes on;
+ * the speech is segmented and, if it has ended, answered after it. */
+typedef struct omni_turn_params {
+    bool  enabled;       /* default true (a NULL in omni_session_set_turns is manual)        */
+    float threshold;     /* 0..1: speech probability that counts. Default 0.5; higher for loud surroundings */
+    int   prefix_ms;     /* audio before the onset that belongs to the question. Default 300, 0..5000 */
+    int   silence_ms;    /* pause that ends a question. Default 500, 100..10000              */
+    bool  answer;        /* default true. false: segments are told by events and collect until end_input
+                            asks: from the first unanswered one to the end of the last, or to now if the
+                            person speaks                                                    */
+    bool  speculate;     /* default true                                                     */
+    bool  interrupt;     /* default true                                                     */
+    int   interrupt_ms;  /* least speech that stops an answer. Default 100, 0..5000; 500 lets most
+                            backchannels pass, and stops an answer that much later            */
+} omni_turn_params;
+
+OMNI_API omni_turn_params omni_turn_default_params(void);
+
+/* Turn taking from here on; NULL or !enabled: manual. A running turn goes on, audio that was not asked yet is
+ * dropped as by clear_input when it is switched on or off; other changes keep it. Needs a model with 16 kHz input:
+ * ERR_MODEL otherwise. OK, ERR_ARG, ERR_STATE (a spoken question waits), ERR_MEMORY. Owner thread, and nobody pushes
+ * meanwhile. */
+OMNI_API int omni_session_set_turns(omni_session *session, const omni_turn_params *params);
+
+/* With turn taking on:
+ *   end_input   asks at once: with speech in progress what was said so far (SPEECH_STOPPED comes first), else the
+ *               segments that wait, else all since the last question, at most a window. ERR_AUDIO as ever, when
+ *               nothing was pushed since the last end_input.
+ *   push_text   interrupts nothing; speech in progress becomes the next question.
+ *   cancel      stops the answer, and no other thing.
+ *   trim, reset reset forgets speech in progress. trim does not, and is allowed while the person speaks. */
+
+/* ---- events --------------------------------------------------------------- */
+
 typedef enum omni_event_type {
     OMNI_EVENT_BEGIN = 1,  /* the turn started                                       */
     OMNI_EVENT_CUT,        /* the question was longer than the window: audio from
@@ -253,6 +322,12 @@ typedef enum omni_event_type {
     OMNI_EVENT_TEXT,       /* complete UTF-8; an answer has no white space at its ends */
     OMNI_EVENT_AUDIO,      /* PCM at sample_rate_out; sample_offset counts from the
                               turn's start, events are contiguous                    */
+    OMNI_EVENT_SPEECH_STARTED, /* turn taking: the person speaks. Outside turns: it may come within one, before
+                              BEGIN of its own; `turn` is that of the question if it is the next one.
+                              sample_offset: first sample of the question (padding included),
+                              speech_offset: the onset; both on the input clock      */
+    OMNI_EVENT_SPEECH_STOPPED, /* the silence window ended. sample_offset: end of the question,
+                              speech_offset: end of the speech                       */
     OMNI_EVENT_END,        /* the three ways a turn ends; exactly one comes          */
     OMNI_EVENT_CANCELLED,
     OMNI_EVENT_FAILED      /* status and text say why                                */
@@ -261,7 +336,9 @@ typedef enum omni_event_type {
 typedef enum omni_end_reason {
     OMNI_END_STOP = 0,     /* the model's end token                                  */
     OMNI_END_LENGTH,       /* max_tokens                                             */
-    OMNI_END_CONTEXT       /* the slot's context is full                             */
+    OMNI_END_CONTEXT,      /* the slot's context is full                             */
+    OMNI_END_CANCEL,       /* CANCELLED: by omni_session_cancel                      */
+    OMNI_END_INTERRUPTED   /* CANCELLED: the person spoke (turn taking)              */
 } omni_end_reason;
 
 typedef struct omni_event {
@@ -272,9 +349,10 @@ typedef struct omni_event {
     size_t       n_text;
     const float *audio;      /* AUDIO: n_audio samples                               */
     size_t       n_audio;
-    uint64_t     sample_offset; /* AUDIO: output samples; CUT: input samples          */
+    uint64_t     sample_offset; /* AUDIO: output samples; CUT: input samples of the question; SPEECH_: input clock */
+    uint64_t     speech_offset; /* SPEECH_STARTED, SPEECH_STOPPED: input clock        */
     int          status;     /* FAILED: omni_status                                  */
-    omni_end_reason reason;  /* END                                                  */
+    omni_end_reason reason;  /* END, CANCELLED                                       */
 } omni_event;
 
 /* OK and one event, or AGAIN. Borrowed: text and audio stay valid until the next
@@ -292,12 +370,15 @@ OMNI_API int omni_session_trim(omni_session *session, uint64_t n_samples, int *n
  * with other sessions counts in full for each of them. */
 typedef struct omni_stats {
     int64_t t_mel, t_encoder, t_adaptor, t_prefill, t_llm, t_decoder, t_vocoder; /* busy time per stage */
-    int64_t t_first_text;    /* from end_input/push_text to first TEXT event, 0 = none  */
+    int64_t t_first_text;    /* from end_input, push_text or SPEECH_STOPPED to first TEXT event, 0 = none  */
     int64_t t_first_audio;   /* same, first AUDIO event                                 */
     int64_t t_total;         /* same, terminal event                                    */
     int n_prompt, n_prompt_cached, n_tokens, n_units, n_frames;
     uint64_t n_samples_in, n_samples_out;
     int n_history;           /* LLM positions in use                                    */
+    int64_t t_ahead;         /* turn taking: from the start of speculation to the end of the silence window;
+                                0 = the turn was not prepared ahead                      */
+    int n_thrown_away;       /* speculations that came to nothing before this turn       */
 } omni_stats;
 
 /* Owner thread or the consumer, after the terminal event. ERR_STATE: no turn has ended yet. */

@@ -2,7 +2,7 @@
 # Installs the Debian packages that are missing for: build | test | fuzz | tiny (each includes build).
 set -eu
 
-packages='ca-certificates gcc g++ make cmake ninja-build pkg-config git libsndfile1-dev libsoxr-dev libjansson-dev libssl-dev libcurl4-openssl-dev'
+packages='ca-certificates gcc g++ make cmake ninja-build pkg-config git libsndfile1-dev libsoxr-dev libjansson-dev libssl-dev libcurl4-openssl-dev libmicrohttpd-dev libwslay-dev libgnutls28-dev'
 case ${1:-build} in
     build) ;;
     test) packages="$packages libcmocka-dev python3-numpy python3-torch libopenblas0-pthread pocketsphinx pocketsphinx-en-us" ;;

@@ -113,9 +113,11 @@ static const char *const event_names[] = {
     [OMNI_EVENT_BEGIN] = "begin", [OMNI_EVENT_CUT] = "cut",             [OMNI_EVENT_TEXT] = "text",
     [OMNI_EVENT_AUDIO] = "audio", [OMNI_EVENT_END] = "end",             [OMNI_EVENT_CANCELLED] = "cancelled",
     [OMNI_EVENT_FAILED] = "failed",
+    [OMNI_EVENT_SPEECH_STARTED] = "speech_started", [OMNI_EVENT_SPEECH_STOPPED] = "speech_stopped",
 };
 static const char *const reason_names[] = {
     [OMNI_END_STOP] = "stop", [OMNI_END_LENGTH] = "length", [OMNI_END_CONTEXT] = "context",
+    [OMNI_END_CANCEL] = "cancel", [OMNI_END_INTERRUPTED] = "interrupted",
 };
 
 int cli_json_event(FILE *file, const omni_event *e, const char *input, const omni_stats *stats, int rate_out)
@@ -137,6 +139,11 @@ int cli_json_event(FILE *file, const omni_event *e, const char *input, const omn
         json_object_set_new(o, "sample_offset", json_integer((json_int_t)e->sample_offset));
         json_object_set_new(o, "samples", json_integer((json_int_t)e->n_audio));
         json_object_set_new(o, "rate", json_integer(rate_out));
+        break;
+    case OMNI_EVENT_SPEECH_STARTED:
+    case OMNI_EVENT_SPEECH_STOPPED:
+        json_object_set_new(o, "sample_offset", json_integer((json_int_t)e->sample_offset));
+        json_object_set_new(o, "speech_offset", json_integer((json_int_t)e->speech_offset));
         break;
     case OMNI_EVENT_END:
         json_object_set_new(o, "reason", json_string(reason_names[e->reason]));

@@ -121,11 +121,12 @@ static int finish_answer(omni_session *s, omni_end_reason reason)
 
 /* ---- the states ----------------------------------------------------------------- */
 
-static int gather(omni_engine *e)
+/* Of slots [first, last). */
+static int gather(omni_engine *e, int first, int last)
 {
     int n = 0;
 
-    for (int i = 0; i < e->params.n_slots; i++) {
+    for (int i = first; i < last; i++) {
         omni_session *s = e->sessions[i];
 
         if (!s || !can_answer(s))
@@ -137,14 +138,13 @@ static int gather(omni_engine *e)
     return n;
 }
 
-int om_turn_answer(omni_engine *e)
+/* A token for each of the n sessions gathered. */
+static void answer_batch(omni_engine *e, int n)
 {
     size_t width = (size_t)e->model->hp.llm.width;
-    int n = gather(e), rc;
     int64_t start = om_now_us(), spent;
+    int rc;
 
-    if (!n)
-        return OMNI_AGAIN;
     om_turn_serve(e, e->batch, n);
     rc = om_lm_step(e->lm, n, e->slots, e->fed, e->picked, e->hidden);
     om_turn_serve(e, NULL, 0);
@@ -155,7 +155,7 @@ int om_turn_answer(omni_engine *e)
                         rc ? rc : take_token(e->batch[i], e->picked[i], e->hidden + (size_t)i * width));
     }
     if (rc)
-        return OMNI_OK;     /* it was told to those concerned */
+        return;     /* it was told to those concerned */
     for (int i = 0; i < n; i++)
         e->slots[i] = e->batch[i]->slot;
     speak_tokens(e, n);
@@ -166,7 +166,21 @@ int om_turn_answer(omni_engine *e)
         if (s->state == OM_ANSWER && is_last(s, s->feed, &reason))
             om_turn_trouble(s, finish_answer(s, reason));
     }
-    return OMNI_OK;
+}
+
+int om_turn_answer(omni_engine *e)
+{
+    int n_slots = e->params.n_slots, at_once = e->params.batching ? n_slots : 1, moved = OMNI_AGAIN;
+
+    for (int at = 0; at < n_slots; at += at_once) {
+        int n = gather(e, at, at + at_once);
+
+        if (n) {
+            answer_batch(e, n);
+            moved = OMNI_OK;
+        }
+    }
+    return moved;
 }
 
 static bool speaks(const omni_session *s)

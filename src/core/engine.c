@@ -1,16 +1,19 @@
 /* engine: slots over one LLM context, and the step that advances all their sessions by one slice. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/listen.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
 #include <limits.h>
 
 enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, ONE_THREAD_WEIGHTS = 50000000 };
+enum { CHUNKS = 4, MOST_PREFILLED = 1024 };
 
 omni_engine_params omni_engine_default_params(void)
 {
-    return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true };
+    return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true,
+                                  .batching = true };
 }
 
 /* ---- new -------------------------------------------------------------------- */
@@ -60,10 +63,16 @@ static int new_arrays(omni_engine *e)
     e->mel = om_calloc((size_t)hp->audio.frames * (size_t)hp->audio.n_mels, sizeof *e->mel);
     e->rows = om_calloc((size_t)hp->enc.context * (size_t)hp->enc.width, sizeof *e->rows);
     e->speech_rows = om_calloc((size_t)hp->adaptor.rows * (size_t)hp->llm.width, sizeof *e->speech_rows);
+    if (e->params.batching)     /* bounds a slice */
+        e->n_prefill = e->params.prefill_chunk < MOST_PREFILLED / CHUNKS ? CHUNKS * e->params.prefill_chunk
+                                                                         : MOST_PREFILLED;
+    e->prefill_ids = om_calloc((size_t)e->n_prefill + 1, sizeof *e->prefill_ids);
+    e->prefill_rows = om_calloc((size_t)e->n_prefill + 1, (size_t)hp->llm.width * sizeof *e->prefill_rows);
+    e->runs = om_calloc(slots, sizeof *e->runs);
     e->symbols = om_calloc(lambda, sizeof *e->symbols);
     e->logits = om_calloc(lambda * ((size_t)hp->dec.units + 1), sizeof *e->logits);
     if (!e->sessions || !e->batch || !e->served || !e->slots || !e->fed || !e->picked || !e->hidden ||
-        !e->mel || !e->rows || !e->speech_rows || !e->symbols || !e->logits)
+        !e->prefill_ids || !e->prefill_rows || !e->runs || !e->mel || !e->rows || !e->speech_rows || !e->symbols || !e->logits)
         return om_fail(OMNI_ERR_MEMORY, "no memory for an engine of %d slots", e->params.n_slots);
     return OMNI_OK;
 }
@@ -86,7 +95,7 @@ static int new_stages(omni_engine *e)
                                          .layer0_sharing = e->params.layer0_sharing,
                                          .f32_cache = m->force_f32 };
     om_lm_params lm = { .n_slots = e->params.n_slots, .n_ctx_slot = e->params.n_ctx,
-                        .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->params.prefill_chunk,
+                        .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->n_prefill > e->params.prefill_chunk ? e->n_prefill : e->params.prefill_chunk,
                         .f32 = m->force_f32 };
     int rc = om_device_new(compute_threads(e), m->use_gpu, &e->dev);
 
@@ -180,6 +189,9 @@ void omni_engine_free(omni_engine *e)
     om_free(e->mel);
     om_free(e->rows);
     om_free(e->speech_rows);
+    om_free(e->prefill_ids);
+    om_free(e->prefill_rows);
+    om_free(e->runs);
     om_free(e->symbols);
     om_free(e->logits);
     om_free(e);
@@ -187,7 +199,7 @@ void omni_engine_free(omni_engine *e)
 
 /* ---- step ------------------------------------------------------------------- */
 
-/* The states that are not batched; prefilling is served below, one session per step. */
+/* The states that are not batched; prefilling and answering are served below. */
 static int advance(omni_session *s)
 {
     switch (s->state) {
@@ -197,6 +209,7 @@ static int advance(omni_session *s)
     case OM_FLUSH:  return om_turn_flush(s);
     case OM_DONE:   return om_turn_done(s);
     case OM_PREFILL:
+    case OM_READY:
     case OM_ANSWER: break;
     }
     return OMNI_AGAIN;
@@ -204,39 +217,25 @@ static int advance(omni_session *s)
 
 static bool must_stop(const omni_session *s)
 {
-    return s->state > OM_LISTEN && s->state < OM_DONE && om_turn_is_cancelled(s);
+    return s->state > OM_LISTEN && s->state < OM_DONE && !s->ahead && om_turn_is_cancelled(s);
 }
 
 /* Before and after its slice, so that a turn is gone with the step in which its cancellation is seen. */
 static int advance_or_stop(omni_session *s)
 {
+    int heard = om_listen_hear(s);
     int rc = must_stop(s) ? OMNI_AGAIN : advance(s);
 
     om_turn_trouble(s, rc);
     if (!must_stop(s))
-        return rc;
-    om_turn_end(s, OMNI_EVENT_CANCELLED, 0);
+        return rc == OMNI_AGAIN ? heard : rc;
+    om_turn_end(s, OMNI_EVENT_CANCELLED, OMNI_END_CANCEL);
     om_turn_done(s);
     return OMNI_OK;
 }
 
-/* One slice for one session, in turns: answers that run must not wait for many long questions. */
-static omni_session *next_to_prefill(omni_engine *e)
-{
-    for (int i = 0; i < e->params.n_slots; i++) {
-        int slot = (e->prefill_turn + i) % e->params.n_slots;
-
-        if (e->sessions[slot] && e->sessions[slot]->state == OM_PREFILL) {
-            e->prefill_turn = (slot + 1) % e->params.n_slots;
-            return e->sessions[slot];
-        }
-    }
-    return NULL;
-}
-
 int omni_engine_step(omni_engine *e)
 {
-    omni_session *s;
     int moved = OMNI_AGAIN;
     uint64_t n_events;
 
@@ -249,11 +248,8 @@ int omni_engine_step(omni_engine *e)
         if (advance_or_stop(e->sessions[i]) != OMNI_AGAIN)
             moved = OMNI_OK;
     }
-    s = next_to_prefill(e);
-    if (s) {
-        om_turn_trouble(s, om_turn_prefill(s));
+    if (om_turn_prefill(e) == OMNI_OK)
         moved = OMNI_OK;
-    }
     if (om_turn_answer(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)

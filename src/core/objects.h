@@ -7,6 +7,7 @@
 #include "base/hparams.h"
 #include "base/ring.h"
 #include "base/weights.h"
+#include "core/ear.h"
 #include "core/files.h"
 #include "core/prompt.h"
 #include "core/queue.h"
@@ -53,6 +54,10 @@ struct omni_engine {
     omni_session **sessions;    /* [n_slots], NULL = free */
     omni_session *encoding;     /* whose question the encoder works on */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
+    int n_prefill;              /* most positions of several sessions in a prefill batch */
+    int32_t *prefill_ids;       /* [n_prefill] */
+    float *prefill_rows;        /* [n_prefill][D] */
+    int *runs;                  /* [n_slots] positions of each session in it */
     int prefill_turn;           /* the slot that is asked first for the next prefill slice */
     float *mel, *rows;          /* scratch: [F][n_mels], [E][C] */
     float *speech_rows;         /* scratch: [R][D] */
@@ -73,10 +78,14 @@ typedef enum om_state {
     OM_LISTEN,      /* audio comes in: to mel                             */
     OM_ENCODE,      /* the question is complete: encoder, adaptor         */
     OM_PREFILL,     /* the prompt goes into the LLM                       */
+    OM_READY,       /* prepared ahead: waits for the end of the silence   */
     OM_ANSWER,      /* token by token, with speech                        */
     OM_FLUSH,       /* the last token is out, the vocoder still has sound */
     OM_DONE         /* the terminal event waits for room                  */
 } om_state;
+
+/* What a turn prepared ahead changes, as it was before. */
+typedef struct om_before { int script, used, answer_at, script_before; } om_before;
 
 enum { OM_ASK_NONE, OM_ASK_AUDIO, OM_ASK_TEXT };    /* omni_session.question */
 
@@ -98,6 +107,12 @@ struct omni_session {
 
     /* The owner's. */
     om_mel *mel;
+    om_ear ear;                     /* turn taking */
+    bool ahead;                     /* the turn is being prepared ahead: nobody knows of it yet */
+    int64_t ahead_at;
+    om_before before_ahead;
+    bool sounds;                    /* the last answer's sound began at sounds_from of the input clock */
+    uint64_t sounds_from;
     uint64_t n_pulled;              /* samples ever taken out of input */
     uint64_t n_heard, n_question;   /* of this question: within the window, in all */
     om_script script;

@@ -1,6 +1,7 @@
 /* session: the exported functions of one conversation. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/listen.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
@@ -109,6 +110,7 @@ void omni_session_free(omni_session *s)
     om_ring_free(s->input);
     om_queue_free(s->events);
     om_mel_free(s->mel);
+    om_ear_free(&s->ear);
     om_script_free(&s->script);
     om_text_free(&s->text);
     om_voice_free(&s->voice);
@@ -118,14 +120,95 @@ void omni_session_free(omni_session *s)
 
 /* ---- between turns ------------------------------------------------------------ */
 
-static int check_between_turns(const omni_session *s, const char *what)
+/* A turn prepared ahead is none yet: it is forgotten. */
+static int check_between_turns(omni_session *s, const char *what)
 {
     if (!s)
         return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
+    om_listen_forget(s);
     if (s->state > OM_LISTEN || atomic_load(&s->question) != OM_ASK_NONE)
         return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
                        what);
     return OMNI_OK;
+}
+
+/* What was pushed and not asked. */
+static void drop_input(omni_session *s)
+{
+    s->n_pulled += om_ring_drop(s->input, om_ring_size(s->input));
+    s->n_before = s->n_pushed;
+    om_ear_clear(&s->ear, s->n_pulled);
+    if (s->state > OM_LISTEN)
+        return;     /* mel holds the running turn's question */
+    om_mel_reset(s->mel);
+    s->n_heard = s->n_question = 0;
+    s->state = OM_IDLE;
+}
+
+static int check_no_spoken_question(omni_session *s, const char *what)
+{
+    if (!s)
+        return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
+    if (atomic_load_explicit(&s->question, memory_order_acquire) == OM_ASK_AUDIO)
+        return om_fail(OMNI_ERR_STATE, "%s: a spoken question waits; let the engine step", what);
+    return OMNI_OK;
+}
+
+int omni_session_clear_input(omni_session *s)
+{
+    int rc = check_no_spoken_question(s, "omni_session_clear_input");
+
+    if (rc)
+        return rc;
+    om_listen_forget(s);
+    drop_input(s);
+    return OMNI_OK;
+}
+
+int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
+{
+    static const omni_turn_params manual = { .enabled = false };
+    const om_hparams *hp;
+    bool was_on;
+    int rc = check_no_spoken_question(s, "omni_session_set_turns");
+
+    if (rc)
+        return rc;
+    hp = &s->engine->model->hp;
+    params = params ? params : &manual;
+    was_on = s->ear.vad != NULL;
+    if (params->enabled && hp->audio.sample_rate != OM_VAD_RATE)
+        return om_fail(OMNI_ERR_MODEL, "turn taking needs input of %d Hz, the model's is %d", OM_VAD_RATE,
+                       hp->audio.sample_rate);
+    if (was_on == params->enabled && !was_on)
+        return OMNI_OK;
+    om_listen_forget(s);
+    rc = om_ear_set(&s->ear, params, (size_t)hp->audio.window_samples, s->n_pulled);
+    if (!rc && was_on != params->enabled)
+        drop_input(s);
+    return rc;
+}
+
+int omni_session_set_params(omni_session *s, const omni_session_params *params)
+{
+    omni_session_params old;
+    int rc = check_between_turns(s, "omni_session_set_params");
+
+    if (rc)
+        return rc;
+    if (!params)
+        return om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
+    rc = check_params(params);
+    if (rc)
+        return rc;
+    old = s->params;
+    s->params = *params;
+    if (params->temperature != old.temperature || params->top_k != old.top_k || params->top_p != old.top_p ||
+        params->seed != old.seed)
+        rc = set_sampling(s);
+    if (rc)
+        s->params = old;
+    return rc;
 }
 
 int omni_session_reset(omni_session *s)
@@ -136,15 +219,11 @@ int omni_session_reset(omni_session *s)
         rc = set_sampling(s);
     if (rc)
         return rc;
-    s->n_pulled += om_ring_drop(s->input, om_ring_size(s->input));
-    s->n_before = s->n_pushed;
-    om_mel_reset(s->mel);
-    s->n_heard = s->n_question = 0;
+    drop_input(s);
     om_script_cut(&s->script, 0);
     om_lm_cut(s->engine->lm, s->slot, 0);
-    s->state = OM_IDLE;
     s->turn = 0;
-    s->has_answer = s->has_stats = false;
+    s->has_answer = s->has_stats = s->sounds = false;
     s->stats = (omni_stats){0};
     return OMNI_OK;
 }
@@ -164,6 +243,7 @@ int omni_session_trim(omni_session *s, uint64_t n_samples, int *n_tokens_kept)
     if (kept < said)
         om_script_cut(&s->script, s->answer_at + kept);
     om_lm_cut(s->engine->lm, s->slot, s->script.n);
+    s->sounds = false;
     if (n_tokens_kept)
         *n_tokens_kept = kept < said ? kept : said;
     return OMNI_OK;

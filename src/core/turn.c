@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/listen.h"
 #include "core/objects.h"
 
 #include <stdio.h>
@@ -30,7 +31,9 @@ int om_turn_post(omni_session *s, omni_event *event)
 {
     int rc;
 
-    event->turn = s->turn;
+    /* Speech during a turn belongs to the next. */
+    event->turn = s->turn + ((event->type == OMNI_EVENT_SPEECH_STARTED || event->type == OMNI_EVENT_SPEECH_STOPPED) &&
+                             s->state > OM_LISTEN && !s->ahead);
     event->time_us = om_now_us();
     rc = om_queue_push(s->events, event);
     if (rc)
@@ -40,6 +43,10 @@ int om_turn_post(omni_session *s, omni_event *event)
         s->stats.t_first_text = event->time_us - s->started_at;
     if (event->type == OMNI_EVENT_AUDIO && !s->stats.t_first_audio)
         s->stats.t_first_audio = event->time_us - s->started_at;
+    if (event->type == OMNI_EVENT_AUDIO && event->sample_offset == 0) {
+        s->sounds = true;
+        s->sounds_from = s->ear.clock;
+    }
     if (event->type == OMNI_EVENT_AUDIO)
         s->stats.n_samples_out += event->n_audio;
     return OMNI_OK;
@@ -113,11 +120,10 @@ static int hear(omni_session *s, uint64_t end)
     return rc;
 }
 
-/* The question was read: whoever asks may ask the next. */
-static void take_question(omni_session *s)
+/* What the answer before left behind goes. */
+static void start_turn(omni_session *s)
 {
-    s->started_at = s->asked_at;
-    s->has_answer = false;
+    s->has_answer = s->sounds = false;
     s->n_tokens = 0;
     om_text_reset(&s->text);
     om_voice_reset(&s->voice);
@@ -125,23 +131,48 @@ static void take_question(omni_session *s)
         om_speech_decoder_reset(s->engine->decoder, s->slot);
         om_vocoder_reset(s->engine->vocoder, s->slot);
     }
+}
+
+/* The question was read: whoever asks may ask the next. */
+static void take_question(omni_session *s)
+{
+    s->started_at = s->asked_at;
+    start_turn(s);
     atomic_store_explicit(&s->question, OM_ASK_NONE, memory_order_release);
 }
 
-static int begin_speech(omni_session *s)
+void om_turn_begin_heard(omni_session *s, bool asked)
 {
     omni_event begin = { .type = OMNI_EVENT_BEGIN };
     omni_event cut = { .type = OMNI_EVENT_CUT, .sample_offset = s->n_heard };
 
-    if (!om_queue_has_room(s->events, 2, 0))
-        return OMNI_AGAIN;
     om_turn_post(s, &begin);
     if (s->n_question > s->n_heard)
         om_turn_post(s, &cut);
-    s->script_before = s->script.n;
     s->stats.n_samples_in = s->n_question;
-    take_question(s);
+    if (asked)
+        take_question(s);
+    else
+        start_turn(s);
+    if (s->ahead) {
+        bool started = s->state > OM_ENCODE || s->engine->encoding == s;
+
+        s->ahead = false;
+        if (started)
+            s->n_heard = s->n_question = 0;
+        if (s->state == OM_READY)
+            s->state = OM_ANSWER;
+        return;
+    }
+    s->script_before = s->script.n;
     s->state = OM_ENCODE;
+}
+
+static int begin_speech(omni_session *s)
+{
+    if (!om_queue_has_room(s->events, 2, 0))
+        return OMNI_AGAIN;
+    om_turn_begin_heard(s, true);
     return OMNI_OK;
 }
 
@@ -212,6 +243,8 @@ int om_turn_listen(omni_session *s)
 
     if (question == OM_ASK_TEXT)
         return begin_text(s);
+    if (s->ear.vad)
+        return om_listen_begin(s);
     if (question == OM_ASK_AUDIO && om_turn_is_cancelled(s)) {
         size_t gone = om_ring_drop(s->input, (size_t)(s->end_mark - s->n_pulled));
 
@@ -244,7 +277,8 @@ static int start_encoder(omni_session *s)
         rc = om_record_add(s->record, OM_STAGE_MEL, e->mel,
                            (size_t)hp->audio.frames * (size_t)hp->audio.n_mels);
     om_mel_reset(s->mel);
-    s->n_heard = s->n_question = 0;
+    if (!s->ahead)
+        s->n_heard = s->n_question = 0;     /* else they are still to be told */
     s->stats.t_mel += om_now_us() - start;
     if (!rc)
         rc = om_encoder_push(e->encoder, e->mel);
@@ -300,6 +334,12 @@ int om_turn_encode(omni_session *s)
 
 /* ---- PREFILL ------------------------------------------------------------------ */
 
+typedef struct om_gathered {
+    int n, n_positions;
+    const int32_t *ids;     /* one of the two */
+    const float *rows;
+} om_gathered;
+
 static int record_prompt(omni_session *s)
 {
     const om_script *script = &s->script;
@@ -312,36 +352,109 @@ static int record_prompt(omni_session *s)
     return rc;
 }
 
-/* All but the last position, which the first step feeds. */
-int om_turn_prefill(omni_session *s)
+/* The next run of positions, at most `limit`, into the batch: how many; 0: nothing is left, the answer can begin. All but
+ * the last position, which the first step feeds. */
+static int next_run(omni_session *s, int limit, const int32_t **ids, const float **rows)
 {
     omni_engine *e = s->engine;
-    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n;
-    int64_t start = om_now_us();
-    int used = om_lm_used(e->lm, s->slot), last = s->answer_at - 1, n, rc;
-    const int32_t *ids;
-    const float *rows;
+    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n, last = s->answer_at - 1, used, n;
 
-    if (used == 0 && e->n_prefix)
+    if (om_lm_used(e->lm, s->slot) == 0 && e->n_prefix)
         om_lm_copy_prefix(e->lm, s->slot, e->n_prefix);
     used = om_lm_used(e->lm, s->slot);
     if (!s->stats.t_prefill)
         s->stats.n_prompt_cached = used;
-    if (used < last) {
-        n = e->params.prefill_chunk < last - used ? e->params.prefill_chunk : last - used;
-        /* The prefix is a slice of its own, cached or not: both ways compute the same. */
-        if (used < prefix && n > prefix - used)
-            n = prefix - used;
-        n = om_script_run(&s->script, used, n, &ids, &rows);
-        om_turn_serve(e, &s, 1);
-        rc = om_lm_prefill(e->lm, s->slot, ids, rows, n);
-        om_turn_serve(e, NULL, 0);
-        s->stats.t_prefill += om_now_us() - start;
-        return rc;
+    if (used >= last)
+        return 0;
+    n = limit < last - used ? limit : last - used;
+    /* The prefix is a slice of its own, cached or not: both ways compute the same. */
+    if (used < prefix && n > prefix - used)
+        n = prefix - used;
+    return om_script_run(&s->script, used, n, ids, rows);
+}
+
+static void begin_answer(omni_session *s)
+{
+    s->feed = s->script.ids[s->answer_at - 1];
+    s->state = s->ahead ? OM_READY : OM_ANSWER;
+    om_turn_trouble(s, record_prompt(s));
+}
+
+/* One session's run behind those gathered, when it is of their kind and there is room. */
+static bool gather_run(omni_engine *e, omni_session *s, om_gathered *g)
+{
+    size_t width = (size_t)e->model->hp.llm.width;
+    const int32_t *ids;
+    const float *rows;
+    int n = next_run(s, e->params.prefill_chunk, &ids, &rows);
+
+    if (n == 0) {
+        begin_answer(s);
+        return true;
     }
-    s->feed = s->script.ids[last];
-    s->state = OM_ANSWER;
-    return record_prompt(s);
+    if (g->n == 0) {
+        g->ids = ids;       /* alone it needs no copy */
+        g->rows = rows;
+    } else if (n > e->n_prefill - g->n_positions || (g->rows != NULL) != (rows != NULL)) {
+        return false;
+    }
+    if (n <= e->n_prefill - g->n_positions) {
+        if (rows)
+            memcpy(e->prefill_rows + (size_t)g->n_positions * width, rows, (size_t)n * width * sizeof *rows);
+        else
+            memcpy(e->prefill_ids + g->n_positions, ids, (size_t)n * sizeof *ids);
+    }
+    if (g->n == 1) {
+        g->ids = g->ids ? e->prefill_ids : NULL;
+        g->rows = g->rows ? e->prefill_rows : NULL;
+    }
+    e->batch[g->n] = s;
+    e->slots[g->n] = s->slot;
+    e->runs[g->n++] = n;
+    g->n_positions += n;
+    return true;
+}
+
+/* Turns that were begun come before those prepared ahead; in turns among themselves, so that nobody waits for ever. */
+static void gather_prefill(omni_engine *e, bool ahead, om_gathered *g)
+{
+    int first = e->prefill_turn;
+
+    for (int i = 0; i < e->params.n_slots; i++) {
+        int slot = (first + i) % e->params.n_slots;
+        omni_session *s = e->sessions[slot];
+
+        if (!s || s->state != OM_PREFILL || s->ahead != ahead || (g->n > 0 && !e->params.batching))
+            continue;
+        if (gather_run(e, s, g))
+            e->prefill_turn = (slot + 1) % e->params.n_slots;
+    }
+}
+
+int om_turn_prefill(omni_engine *e)
+{
+    om_gathered g = {0};
+    int64_t start = om_now_us(), spent;
+    int moved = OMNI_AGAIN, rc;
+
+    for (int i = 0; i < e->params.n_slots; i++)
+        if (e->sessions[i] && e->sessions[i]->state == OM_PREFILL)
+            moved = OMNI_OK;
+    if (moved == OMNI_AGAIN)
+        return moved;
+    gather_prefill(e, false, &g);
+    gather_prefill(e, true, &g);
+    if (!g.n)
+        return moved;
+    om_turn_serve(e, e->batch, g.n);
+    rc = om_lm_prefill_many(e->lm, g.n, e->slots, e->runs, g.ids, g.rows);
+    om_turn_serve(e, NULL, 0);
+    spent = om_now_us() - start;
+    for (int i = 0; i < g.n; i++) {
+        e->batch[i]->stats.t_prefill += spent;
+        om_turn_trouble(e->batch[i], rc);
+    }
+    return moved;
 }
 
 /* ---- FLUSH, DONE -------------------------------------------------------------- */
@@ -389,6 +502,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
+    s->sounds = s->sounds && type == OMNI_EVENT_END;
     s->stats.n_tokens = s->n_tokens;
     s->stats.n_units = (int)s->voice.n_units;
     snprintf(s->why, sizeof s->why, "%s", type == OMNI_EVENT_FAILED ? om_last_error() : "");
@@ -396,7 +510,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     for (size_t i = 0; i < s->voice.n_durations; i++)
         s->stats.n_frames += s->voice.durations[i];
     s->end = (omni_event){ .type = type, .text = s->why, .n_text = strlen(s->why) };
-    if (type == OMNI_EVENT_END)
+    if (type == OMNI_EVENT_END || type == OMNI_EVENT_CANCELLED)
         s->end.reason = (omni_end_reason)reason_or_status;
     if (type == OMNI_EVENT_FAILED)
         s->end.status = reason_or_status;
@@ -405,7 +519,9 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
 
 void om_turn_trouble(omni_session *s, int rc)
 {
-    if (rc < 0 && !om_turn_is_cancelled(s))
+    if (rc < 0 && s->ahead)
+        om_listen_forget(s);        /* it will be tried again when it counts */
+    else if (rc < 0 && !om_turn_is_cancelled(s))
         om_turn_end(s, OMNI_EVENT_FAILED, rc);
 }
 

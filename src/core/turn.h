@@ -4,6 +4,7 @@
  * room in the event queue); negative, the turn failed.
  *
  *   IDLE, LISTEN --> ENCODE --> PREFILL --> ANSWER --> FLUSH --> DONE --> IDLE
+ *                                     \-> READY -/   (prepared ahead: see listen.h)
  *        (typed questions skip ENCODE; text-only answers skip FLUSH; cancelling and failing go to DONE)
  */
 #ifndef OM_TURN_H
@@ -13,9 +14,10 @@
 
 int om_turn_listen(omni_session *s);    /* IDLE, LISTEN */
 int om_turn_encode(omni_session *s);    /* ENCODE */
-int om_turn_prefill(omni_session *s);   /* PREFILL */
 int om_turn_flush(omni_session *s);     /* FLUSH */
 int om_turn_done(omni_session *s);      /* DONE */
+/* PREFILL: one run of positions for as many sessions as fit into a batch. AGAIN: none prefills. */
+int om_turn_prefill(omni_engine *e);
 /* ANSWER: one token for every session that can take one, in one batch. A negative return is the
  * engine's; what concerns one session has ended that session's turn. */
 int om_turn_answer(omni_engine *e);
@@ -23,6 +25,8 @@ int om_turn_answer(omni_engine *e);
 int om_turn_speak(omni_engine *e);
 
 bool om_turn_is_cancelled(const omni_session *s);
+/* The spoken question lies in mel: tells of it. asked: by end_input. The events have room. */
+void om_turn_begin_heard(omni_session *s, bool asked);
 /* Ends the turn: type and reason or status. A failed turn, and one cancelled before anything was
  * said, leave no trace in the conversation. */
 void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status);

@@ -399,28 +399,35 @@ static int decode(om_lm *lm, const int32_t *ids, const float *rows, int n)
                    om_log_error());
 }
 
-int om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, int n)
+int om_lm_prefill_many(om_lm *lm, int n_slots, const int *slots, const int *n, const int32_t *ids, const float *rows)
 {
-    int room = slot == lm->p.n_slots ? lm->p.n_prefix : lm->p.n_ctx_slot;
-    int rc;
+    int all = 0, rc;
 
-    if (n < 1 || n > lm->p.n_batch || (!ids) == (!rows))
-        return om_fail(OMNI_ERR_ARG, "prefill of %d positions, wanted 1..%d, of ids or of rows", n,
-                       lm->p.n_batch);
-    if (n > room - lm->used[slot])
-        return om_fail(OMNI_ERR_LIMIT, "the prompt needs %d positions, the slot has %d", lm->used[slot] + n,
-                       room);
-    for (int i = 0; i < n; i++) {
-        lm->pos[i] = lm->used[slot] + i;
-        lm->seq[i] = slot;
-        lm->wanted[i] = 0;
+    for (int k = 0; k < n_slots; k++) {
+        int slot = slots[k], room = slot == lm->p.n_slots ? lm->p.n_prefix : lm->p.n_ctx_slot;
+
+        if (n[k] < 1 || n[k] > lm->p.n_batch - all || (!ids) == (!rows))
+            return om_fail(OMNI_ERR_ARG, "prefill of %d positions after %d, wanted 1..%d in all, of ids or of rows",
+                           n[k], all, lm->p.n_batch);
+        if (n[k] > room - lm->used[slot])
+            return om_fail(OMNI_ERR_LIMIT, "the prompt needs %d positions, the slot has %d", lm->used[slot] + n[k],
+                           room);
+        for (int i = 0; i < n[k]; i++, all++) {
+            lm->pos[all] = lm->used[slot] + i;
+            lm->seq[all] = slot;
+            lm->wanted[all] = 0;
+        }
     }
     llama_set_embeddings(lm->ctx, false);
-    rc = decode(lm, ids, rows, n);
-    if (rc)
-        return rc;
-    lm->used[slot] += n;
-    return OMNI_OK;
+    rc = decode(lm, ids, rows, all);
+    for (int k = 0; k < n_slots && !rc; k++)
+        lm->used[slots[k]] += n[k];
+    return rc;
+}
+
+int om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, int n)
+{
+    return om_lm_prefill_many(lm, 1, &slot, &n, ids, rows);
 }
 
 int om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *next, float *hidden)

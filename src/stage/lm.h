@@ -69,6 +69,9 @@ void om_lm_copy_prefix(om_lm *lm, int slot, int n);
 /* Prefill without outputs: either ids or rows [n][D] (the other NULL), n <= n_batch.
  * ERR_LIMIT: the slot is full; ERR_STATE: aborted; ERR_BACKEND. On failure om_lm_used tells what was kept. */
 int  om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, int n);
+/* Several slots in one pass: positions n[i] for slots[i], each once, together at most n_batch; their ids or rows one
+ * behind the other. Errors as om_lm_prefill, for all of them. */
+int  om_lm_prefill_many(om_lm *lm, int n_slots, const int *slots, const int *n, const int32_t *ids, const float *rows);
 
 /* One step for n slots at once: feeds ids[i] to slots[i] (the last prompt token
  * or the token picked before), picks the next. Out: next[n], hidden [n][D] (the final-norm row

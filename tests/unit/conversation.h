@@ -101,6 +101,10 @@ static inline void take_event(answer *a, const omni_event *e, bool first)
         if (a->n_packets++ == 0 || e->n_audio < a->least_packet)
             a->least_packet = e->n_audio;
         break;
+    case OMNI_EVENT_SPEECH_STARTED:
+    case OMNI_EVENT_SPEECH_STOPPED:
+        fail_msg("turn taking is off");
+        break;
     case OMNI_EVENT_END:
     case OMNI_EVENT_CANCELLED:
     case OMNI_EVENT_FAILED:

@@ -1,0 +1,107 @@
+/* omni serve: options, key and certificates for the server in apps/server. */
+#include "conversation.h"
+#include "interrupt.h"
+#include "options.h"
+#include "report.h"
+
+#include "../server/server.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_FILE = 1 << 20 };
+
+/* A small text file, NUL-terminated, in *text (malloc'ed). */
+static int read_file(const char *path, char **text)
+{
+    FILE *f = fopen(path, "rb");
+    char *bytes = f ? malloc(MOST_FILE + 1) : NULL;
+    const size_t n = bytes ? fread(bytes, 1, MOST_FILE + 1, f) : 0;
+    const bool ok = bytes && !ferror(f) && n > 0 && n <= MOST_FILE;
+    if (f) fclose(f);
+    if (!ok) {
+        free(bytes);
+        return cli_error("%s: can not be read, is empty or larger than 1 MiB", path);
+    }
+    bytes[n] = 0;
+    *text = bytes;
+    return CLI_OK;
+}
+
+static bool is_loopback(const char *host)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (strcmp(host, "localhost") == 0) return true;
+    if (inet_pton(AF_INET, host, &v4) == 1) return ntohl(v4.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+/* The first line of the file, without what ends it. */
+static int read_key(const cli_args *args, char **file, const char **key)
+{
+    const char *path = cli_text(args, CLI_API_KEY_FILE, NULL);
+    *key = cli_text(args, CLI_API_KEY, NULL);
+    if (!path) return CLI_OK;
+    if (*key) return cli_usage("serve: --api-key and --api-key-file contradict each other");
+    const int rc = read_file(path, file);
+    if (rc != CLI_OK) return rc;
+    (*file)[strcspn(*file, "\r\n")] = 0;
+    *key = *file;
+    return **key ? CLI_OK : cli_error("%s: its first line is empty; wanted the API key", path);
+}
+
+static int read_tls(const cli_args *args, char **certificate, char **key)
+{
+    const char *cert_path = cli_text(args, CLI_SSL_CERT, NULL), *key_path = cli_text(args, CLI_SSL_KEY, NULL);
+    if (!cert_path != !key_path) return cli_usage("serve: --ssl-cert-file and --ssl-key-file belong together");
+    if (!cert_path) return CLI_OK;
+    const int rc = read_file(cert_path, certificate);
+    return rc != CLI_OK ? rc : read_file(key_path, key);
+}
+
+static srv_options read_options(const cli_args *args)
+{
+    srv_options o = {.host = cli_text(args, CLI_HOST, "127.0.0.1"), .engine = omni_engine_default_params()};
+    o.port = (int)cli_integer(args, CLI_PORT, 8080);
+    o.insecure = cli_given(args, CLI_INSECURE);
+    o.origins = cli_text(args, CLI_ORIGIN, NULL);
+    o.alias = cli_text(args, CLI_ALIAS, NULL);
+    o.strict_model = cli_given(args, CLI_STRICT_MODEL);
+    o.max_ttfa_ms = (int)cli_integer(args, CLI_MAX_TTFA, 0);
+    o.session_seconds = (int)cli_integer(args, CLI_SESSION_SECONDS, 3600);
+    o.max_tokens = (int)cli_integer(args, CLI_SERVE_PREDICT, 256);
+    o.early_audio = cli_given(args, CLI_SERVE_EARLY);
+    o.engine.n_slots = (int)cli_integer(args, CLI_PARALLEL, 4);
+    o.engine.n_threads = (int)cli_integer(args, CLI_THREADS, 0);
+    o.engine.n_ctx = (int)cli_integer(args, CLI_CTX, 0);
+    o.stop = cli_interrupted;
+    return o;
+}
+
+int cli_serve(const cli_args *args)
+{
+    if (args->n_inputs) return cli_usage("serve: found '%s', wanted options only", args->inputs[0].text);
+    srv_options o = read_options(args);
+    char *key_file = NULL, *certificate = NULL, *private_key = NULL;
+    omni_model *model = NULL;
+    int rc = read_key(args, &key_file, &o.api_key);
+    if (rc == CLI_OK) rc = read_tls(args, &certificate, &private_key);
+    o.certificate = certificate;
+    o.key = private_key;
+    if (rc == CLI_OK && !o.api_key && !o.insecure && !is_loopback(o.host))
+        rc = cli_usage("serve: --host %s lets other machines in; protect it with --api-key-file FILE, or say --insecure", o.host);
+    if (rc == CLI_OK) rc = cli_model_load(args, NULL, &model);
+    if (rc == CLI_OK) {
+        cli_interrupt_watch(true);
+        rc = srv_run(&o, model) == 0 ? CLI_OK : CLI_FAILED;
+        cli_interrupt_watch(false);
+    }
+    omni_model_free(model);
+    free(key_file);
+    free(certificate);
+    free(private_key);
+    return rc;
+}

@@ -1,0 +1,221 @@
+/* chat-question: see chat-question.h. */
+#include "chat-question.h"
+
+#include "audio-memory.h"
+#include "base64.h"
+#include "sound.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void srv_chat_question_free(srv_chat_question *q)
+{
+    free(q->text);
+    free(q->samples);
+    q->text = NULL;
+    q->samples = NULL;
+}
+
+/* ---- speech in ---------------------------------------------------------------------------- */
+
+static bool to_model_rate(const srv *server, float *samples, size_t n, int hz, srv_chat_question *q)
+{
+    srv_rate *rate = srv_rate_new(hz, server->info->sample_rate_in);
+    const float *out;
+    size_t n_out = 0;
+    free(q->samples);
+    q->samples = NULL;
+    if (rate && srv_rate_run(rate, samples, n, true, &out, &n_out) && n_out) q->samples = malloc(n_out * sizeof *out);
+    if (q->samples) memcpy(q->samples, out, n_out * sizeof *out);
+    q->n_samples = n_out;
+    srv_rate_free(rate);
+    free(samples);
+    return q->samples != NULL;
+}
+
+static bool read_audio(const srv *server, const json_t *part, const char *path, srv_chat_question *q, srv_trouble *t)
+{
+    char inner[200];
+    snprintf(inner, sizeof inner, "%.150s.input_audio", path);
+    const json_t *audio = srv_member(part, path, "input_audio", JSON_OBJECT, t);
+    const json_t *data = audio ? srv_member(audio, inner, "data", JSON_STRING, t) : NULL;
+    const json_t *format = data ? srv_member(audio, inner, "format", JSON_STRING, t) : NULL;
+    if (!format) return false;
+    const char *word = json_string_value(format);
+    const bool raw = strcmp(word, "pcm16") == 0;
+    snprintf(inner, sizeof inner, "%.150s.input_audio.format", path);
+    if (!raw && strcmp(word, "wav") != 0 && strcmp(word, "mp3") != 0)
+        return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.20s'. Supported values are: 'wav', 'mp3' and 'pcm16'.", word);
+    snprintf(inner, sizeof inner, "%.150s.input_audio.data", path);
+    const size_t letters = json_string_length(data);
+    uint8_t *bytes = malloc(srv_base64_room(letters));
+    size_t n = 0, n_samples = 0;
+    float *samples = NULL;
+    int hz = srv_format_rate(SRV_PCM16);
+    bool ok = bytes && srv_base64_decode(json_string_value(data), letters, bytes, &n);
+    if (ok && raw) {
+        n_samples = n / 2;
+        samples = n_samples ? malloc(n_samples * sizeof *samples) : NULL;
+        ok = samples && n_samples / 24000 <= SRV_INPUT_SECONDS;
+        if (ok) srv_sound_decode(SRV_PCM16, bytes, n_samples, samples);
+        else free(samples);
+    } else if (ok) {
+        ok = srv_audio_read(bytes, n, &samples, &n_samples, &hz);
+    }
+    free(bytes);
+    if (ok && to_model_rate(server, samples, n_samples, hz, q)) return true;
+    return srv_trouble_set(t, "invalid_value", inner, "'%s' is not a readable %s recording in base64, of at most %d seconds.", inner, word, SRV_INPUT_SECONDS);
+}
+
+/* ---- messages ----------------------------------------------------------------------------------- */
+
+static bool read_part(const srv *server, const json_t *part, const char *path, srv_chat_question *q, FILE *words, srv_trouble *t)
+{
+    char inner[200];
+    if (!json_is_object(part)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
+    const json_t *type = srv_member(part, path, "type", JSON_STRING, t);
+    if (!type) return false;
+    if (strcmp(json_string_value(type), "input_audio") == 0) return read_audio(server, part, path, q, t);
+    if (strcmp(json_string_value(type), "text") != 0) {
+        snprintf(inner, sizeof inner, "%.150s.type", path);
+        return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. Supported values are: 'text' and 'input_audio'.", json_string_value(type));
+    }
+    const json_t *text = srv_member(part, path, "text", JSON_STRING, t);
+    if (text) fprintf(words, "%s%s", ftell(words) > 0 ? " " : "", json_string_value(text));
+    return text != NULL;
+}
+
+static bool read_content(const srv *server, const json_t *content, const char *path, srv_chat_question *q, srv_trouble *t)
+{
+    char inner[200];
+    size_t size = 0, i;
+    const json_t *part;
+    if (!json_is_string(content) && !json_is_array(content))
+        return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string or an array, but got %s instead.", path, srv_json_kind(content));
+    srv_chat_question_free(q);
+    FILE *words = open_memstream(&q->text, &size);
+    if (!words) return srv_trouble_set(t, NULL, NULL, "out of memory");
+    bool ok = true;
+    if (json_is_string(content)) fprintf(words, "%s", json_string_value(content));
+    json_array_foreach(content, i, part) {
+        snprintf(inner, sizeof inner, "%.150s[%zu]", path, i);
+        ok = ok && read_part(server, part, inner, q, words, t);
+    }
+    fclose(words);
+    if (!ok) return false;
+    const bool typed = q->text && q->text[strspn(q->text, " \t\r\n")];
+    if (!q->samples && (!typed || strlen(q->text) > SRV_TEXT_BYTES))
+        return srv_trouble_set(t, "invalid_value", path, "'%s' has no question, or one of more than %d bytes.", path, SRV_TEXT_BYTES);
+    if (!q->samples) return true;
+    free(q->text);
+    q->text = NULL;
+    return true;
+}
+
+/* The question is the last message of the user; what stands before it is checked, but not in the model's context. */
+static bool read_messages(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool"};
+    char path[100];
+    const json_t *messages = srv_member(body, "", "messages", JSON_ARRAY, t), *message, *last = NULL;
+    size_t i, last_i = 0;
+    if (!messages) return false;
+    json_array_foreach(messages, i, message) {
+        snprintf(path, sizeof path, "messages[%zu]", i);
+        const json_t *role = json_is_object(message) ? srv_member(message, path, "role", JSON_STRING, t) : NULL;
+        if (!json_is_object(message)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
+        if (!role) return false;
+        bool known = false;
+        for (size_t k = 0; k < 5; k++) known |= strcmp(roles[k], json_string_value(role)) == 0;
+        snprintf(path, sizeof path, "messages[%zu].role", i);
+        if (!known) return srv_trouble_set(t, "invalid_value", path, "Invalid value: '%.40s'.", json_string_value(role));
+        const json_t *content = json_object_get(message, "content");
+        snprintf(path, sizeof path, "messages[%zu].content", i);
+        if (content && !json_is_string(content) && !json_is_array(content) && !json_is_null(content))
+            return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string or an array, but got %s instead.", path, srv_json_kind(content));
+        if (strcmp(json_string_value(role), "user") == 0) last = message, last_i = i;
+    }
+    if (!last) return srv_trouble_set(t, "invalid_value", "messages", "'messages' has no message of the user.");
+    snprintf(path, sizeof path, "messages[%zu].content", last_i);
+    const json_t *content = json_object_get(last, "content");
+    if (!content) return srv_trouble_set(t, "missing_required_parameter", path, "Missing required parameter: '%s'.", path);
+    return read_content(server, content, path, q, t);
+}
+
+/* ---- the rest -------------------------------------------------------------------------------------- */
+
+static bool read_speech(const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    static const char *const names[] = {[SRV_WAV] = "wav", [SRV_MP3] = "mp3", [SRV_FLAC] = "flac", [SRV_OPUS] = "opus", [SRV_RAW] = "pcm16"};
+    const json_t *modalities = json_object_get(body, "modalities"), *word;
+    size_t i;
+    json_array_foreach(modalities, i, word) q->speech |= json_is_string(word) && strcmp(json_string_value(word), "audio") == 0;
+    if (!q->speech) return true;
+    const json_t *audio = srv_member(body, "", "audio", JSON_OBJECT, t);
+    const json_t *format = audio ? srv_member(audio, "audio", "format", JSON_STRING, t) : NULL;
+    if (!format) return false;
+    int found = -1;
+    for (int k = SRV_WAV; k <= SRV_RAW; k++)
+        if (strcmp(names[k], json_string_value(format)) == 0) found = k;
+    if (found < 0 || (q->stream && found != SRV_RAW))
+        return srv_trouble_set(t, "unsupported_value", "audio.format",
+                               q->stream ? "Unsupported value: '%.20s'. With stream=true only 'pcm16' is supported."
+                                         : "Unsupported value: '%.20s'. Supported are 'wav', 'mp3', 'flac', 'opus' and 'pcm16'.", json_string_value(format));
+    q->container = (srv_container)found;
+    return true;
+}
+
+static bool read_number(const json_t *body, const char *name, bool whole, double low, double high, double *out, srv_trouble *t)
+{
+    const json_t *v = json_object_get(body, name);
+    if (!v || json_is_null(v)) return true;
+    if (!srv_number_ok(v, name, whole, low, high, t)) return false;
+    *out = json_number_value(v);
+    return true;
+}
+
+static bool read_numbers(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    double tokens = 0, temperature = q->params.temperature, top_p = q->params.top_p, n = 1, seed = -1;
+    if (!read_number(body, "max_tokens", true, 1, 1e9, &tokens, t) || !read_number(body, "max_completion_tokens", true, 1, 1e9, &tokens, t) ||
+        !read_number(body, "temperature", false, 0, 2, &temperature, t) || !read_number(body, "top_p", false, 1e-6, 1, &top_p, t) ||
+        !read_number(body, "seed", true, -9e15, 9e15, &seed, t) || !read_number(body, "n", true, 1, 128, &n, t))
+        return false;
+    if (n > 1) return srv_trouble_set(t, "unsupported_value", "n", "One choice per request is supported.");
+    if (tokens > 0 && tokens < server->options->max_tokens) q->params.max_tokens = (int)tokens;
+    if (json_is_number(json_object_get(body, "temperature"))) q->params.temperature = (float)temperature;
+    q->params.top_p = (float)top_p;
+    if (seed >= 0) q->params.seed = (uint32_t)((uint64_t)seed & 0x7FFFFFFFu);
+    return true;
+}
+
+static bool read_body(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t, unsigned *status)
+{
+    const json_t *model = json_object_get(body, "model");
+    if (model && !json_is_string(model)) return srv_member(body, "", "model", JSON_STRING, t) != NULL;
+    if (model && !srv_model_ok(server, json_string_value(model))) {
+        *status = 404;
+        return srv_trouble_set(t, "model_not_found", "model", "The model '%.100s' does not exist.", json_string_value(model));
+    }
+    q->stream = json_is_true(json_object_get(body, "stream"));
+    q->include_usage = json_is_true(json_object_get(json_object_get(body, "stream_options"), "include_usage"));
+    q->params = srv_session_params(server);
+    q->params.keep_history = false;
+    if (!read_speech(body, q, t) || !read_numbers(server, body, q, t)) return false;
+    q->params.speech = q->speech;
+    return read_messages(server, body, q, t);
+}
+
+bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_question *q, srv_trouble *t, unsigned *status)
+{
+    *status = 400;
+    *q = (srv_chat_question){.text = NULL};
+    json_t *body = json_loadb(text ? text : "", n, 0, NULL);
+    bool ok = json_is_object(body);
+    if (ok) ok = read_body(server, body, q, t, status);
+    else srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object.");
+    json_decref(body);
+    if (!ok) srv_chat_question_free(q);
+    return ok;
+}

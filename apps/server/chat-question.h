@@ -1,0 +1,24 @@
+/* chat-question: the body of a chat completion, checked. */
+#ifndef SRV_CHAT_QUESTION_H
+#define SRV_CHAT_QUESTION_H
+
+#include "state.h"
+#include "trouble.h"
+
+typedef enum srv_container { SRV_WAV, SRV_MP3, SRV_FLAC, SRV_OPUS, SRV_RAW } srv_container; /* the first four as in audio-memory.h */
+
+typedef struct srv_chat_question {
+    char *text;                     /* malloc'ed; NULL: spoken */
+    float *samples;                 /* at the model's rate; NULL: typed */
+    size_t n_samples;
+    bool stream, speech, include_usage;
+    srv_container container;        /* of the speech */
+    omni_session_params params;
+} srv_chat_question;
+
+/* false after filling *t; *status is the HTTP status then. */
+bool srv_chat_read(const srv *server, const char *body, size_t n, srv_chat_question *q, srv_trouble *t, unsigned *status);
+void srv_chat_question_free(srv_chat_question *q);
+
+
+#endif

@@ -1,0 +1,345 @@
+/* chat: see chat.h. A job waits for a slot, then for its answer; the connection sleeps meanwhile. */
+#include "chat.h"
+
+#include "audio-memory.h"
+#include "base64.h"
+#include "chat-question.h"
+#include "realtime-state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { DELTA_BYTES = 9600, HZ = 24000 };
+
+struct srv_chat {
+    srv_chat *next;
+    srv *server;
+    srv_request *request;           /* NULL: its client has gone */
+    srv_chat_question question;
+    srv_seat *seat;
+    char id[40], audio_id[40];
+    long long created;
+    bool begun, asleep, done, sounded;
+    double asked;
+    srv_rate *rate;
+    srv_bytes text, audio;          /* the answer; audio: pcm16, or floats at 24 kHz for a container */
+    size_t n_sent;                  /* bytes of audio */
+    srv_bytes out;                  /* events of a stream */
+    size_t out_at;
+    const char *finish;             /* stop, length; NULL: it failed */
+    char why[256];
+    omni_stats stats;
+};
+
+/* ---- stream events ------------------------------------------------------------------------- */
+
+static void put_event(srv_chat *c, json_t *event)
+{
+    char *text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+    json_decref(event);
+    if (!text) return;
+    srv_bytes_add(&c->out, "data: ", 6);
+    srv_bytes_add(&c->out, text, strlen(text));
+    srv_bytes_add(&c->out, "\n\n", 2);
+    free(text);
+}
+
+static json_t *chunk(const srv_chat *c, json_t *choices)
+{
+    return json_pack("{s:s, s:s, s:I, s:s, s:o}", "id", c->id, "object", "chat.completion.chunk", "created",
+                     (json_int_t)c->created, "model", c->server->model_name, "choices", choices);
+}
+
+static void put_delta(srv_chat *c, json_t *delta, const char *finish)
+{
+    put_event(c, chunk(c, json_pack("[{s:i, s:o, s:s?, s:n}]", "index", 0, "delta", delta, "finish_reason", finish, "logprobs")));
+}
+
+static void put_sound(srv_chat *c, bool all)
+{
+    char text[DELTA_BYTES / 3 * 4 + 1];
+    for (;;) {
+        size_t n = c->audio.n - c->n_sent;
+        if (n > DELTA_BYTES) n = DELTA_BYTES;
+        else if (!all) n -= n % 6;
+        if (n == 0) return;
+        srv_base64_encode(c->audio.at + c->n_sent, n, text);
+        c->n_sent += n;
+        put_delta(c, json_pack("{s:{s:s, s:s}}", "audio", "id", c->audio_id, "data", text), NULL);
+    }
+}
+
+/* ---- the answer --------------------------------------------------------------------------------- */
+
+static json_t *show_usage(const srv_chat *c)
+{
+    const omni_stats *s = &c->stats;
+    const int rows = c->question.samples ? c->server->info->speech_rows : 0, in = s->n_prompt;
+    const int audio_in = rows < in ? rows : in, audio_out = c->question.speech ? s->n_units : 0;
+    return json_pack("{s:i, s:i, s:i, s:{s:i, s:i, s:i, s:i}, s:{s:i, s:i, s:i, s:i, s:i}}", "prompt_tokens", in,
+                     "completion_tokens", s->n_tokens + audio_out, "total_tokens", in + s->n_tokens + audio_out,
+                     "prompt_tokens_details", "audio_tokens", audio_in, "text_tokens", in - audio_in, "cached_tokens",
+                     s->n_prompt_cached, "image_tokens", 0, "completion_tokens_details", "audio_tokens", audio_out,
+                     "text_tokens", s->n_tokens, "reasoning_tokens", 0, "accepted_prediction_tokens", 0,
+                     "rejected_prediction_tokens", 0);
+}
+
+static long long expiry(const srv_chat *c)
+{
+    return c->created + 3600;
+}
+
+static void take_text(srv_chat *c, const char *text, size_t n)
+{
+    if (c->text.n == 0) srv_observe(c->server->metrics, SRV_H_TTFT, srv_now() - c->asked);
+    srv_bytes_add(&c->text, text, n);
+    if (!c->question.stream) return;
+    if (c->question.speech) put_delta(c, json_pack("{s:{s:s, s:s%}}", "audio", "id", c->audio_id, "transcript", text, n), NULL);
+    else put_delta(c, json_pack("{s:s%}", "content", text, n), NULL);
+}
+
+static void take_sound(srv_chat *c, const float *samples, size_t n, bool finish)
+{
+    const float *out;
+    size_t n_out;
+    if (!c->question.speech) return;
+    if (!c->rate && n) c->rate = srv_rate_new(c->server->info->sample_rate_out, HZ);
+    if (!c->rate || !srv_rate_run(c->rate, samples, n, finish, &out, &n_out)) return;
+    if (!c->sounded && n_out) srv_note_ttfa(c->server->metrics, srv_now(), srv_now() - c->asked);
+    c->sounded |= n_out > 0;
+    srv_count(c->server->metrics, SRV_AUDIO_OUT, "", (double)n_out * 1000.0 / HZ);
+    if (c->question.container != SRV_RAW) {
+        srv_bytes_add(&c->audio, out, n_out * sizeof *out);
+        return;
+    }
+    uint8_t *bytes = malloc(n_out * 2 + 1);
+    if (!bytes) return;
+    srv_sound_encode(SRV_PCM16, out, n_out, bytes);
+    srv_bytes_add(&c->audio, bytes, n_out * 2);
+    free(bytes);
+    if (c->question.stream) put_sound(c, finish);
+}
+
+static void finish_stream(srv_chat *c)
+{
+    if (!c->finish) {
+        put_event(c, json_pack("{s:{s:s, s:s, s:s, s:n}}", "error", "message", c->why, "type", "server_error", "code", "engine_error", "param"));
+        return;
+    }
+    if (c->question.speech) put_delta(c, json_pack("{s:{s:s, s:I}}", "audio", "id", c->audio_id, "expires_at", (json_int_t)expiry(c)), NULL);
+    put_delta(c, json_object(), c->finish);
+    if (c->question.include_usage) {
+        json_t *last = chunk(c, json_array());
+        json_object_set_new(last, "usage", show_usage(c));
+        put_event(c, last);
+    }
+    srv_bytes_add(&c->out, "data: [DONE]\n\n", 14);
+}
+
+/* The turn is over: finish, or NULL and why. */
+static void end(srv_chat *c, const char *finish, const char *why)
+{
+    if (c->done) return;
+    c->done = true;
+    c->finish = finish;
+    snprintf(c->why, sizeof c->why, "%s", why ? why : "");
+    if (finish && srv_seat_stats(c->seat, &c->stats)) srv_observe_turn(c->server->metrics, &c->stats);
+    srv_count(c->server->metrics, SRV_RESPONSES, !finish ? "failed" : strcmp(finish, "stop") == 0 ? "completed" : "incomplete", 1);
+    if (!finish) srv_count(c->server->metrics, SRV_ERRORS, "engine_error", 1);
+    srv_seat_leave(c->seat);
+    c->seat = NULL;
+    if (c->question.stream) finish_stream(c);
+}
+
+static void take_event(srv_chat *c, const omni_event *event)
+{
+    if (event->type == OMNI_EVENT_TEXT) take_text(c, event->text, event->n_text);
+    if (event->type == OMNI_EVENT_AUDIO) take_sound(c, event->audio, event->n_audio, false);
+    if (event->type == OMNI_EVENT_END) {
+        take_sound(c, NULL, 0, true);
+        end(c, event->reason == OMNI_END_STOP ? "stop" : "length", NULL);
+    }
+    if (event->type == OMNI_EVENT_FAILED) end(c, NULL, event->text);
+    if (event->type == OMNI_EVENT_CANCELLED) end(c, NULL, "the answer was cancelled");
+}
+
+static void wake(srv_chat *c)
+{
+    if (!c->asleep || !c->request) return;
+    c->asleep = false;
+    MHD_resume_connection(c->request->connection);
+}
+
+/* Takes a slot and asks; false: there is none. */
+static bool begin(srv_chat *c)
+{
+    srv_chat_question *q = &c->question;
+    c->seat = srv_seat_take(c->server->worker, &q->params);
+    if (!c->seat) return false;
+    c->begun = true;
+    c->asked = srv_now();
+    const bool ok = q->samples ? srv_seat_audio(c->seat, q->samples, q->n_samples) && srv_seat_ask(c->seat, 1)
+                               : srv_seat_text(c->seat, q->text, 1);
+    if (!ok) end(c, NULL, "out of memory");
+    return true;
+}
+
+void srv_chats_drain(srv *server)
+{
+    srv_failure failure;
+    omni_event event;
+    bool any = false;
+    for (srv_chat *c = server->chats; c; c = c->next) {
+        if (!c->begun && begin(c)) server->n_waiting--;
+        if (!c->begun) return;      /* first come, first served */
+        while (!c->done && c->out.n - c->out_at < SRV_SEND_PAUSE_BYTES && srv_seat_event(c->seat, &event)) {
+            any = true;
+            take_event(c, &event);
+        }
+        if (!c->done && srv_seat_failure(c->seat, &failure)) end(c, NULL, failure.text);
+        if (c->done || (c->question.stream && c->out.n > c->out_at)) wake(c);
+    }
+    if (any) srv_worker_kick(server->worker);
+}
+
+/* ---- the request's side --------------------------------------------------------------------------- */
+
+static ssize_t on_read(void *cls, uint64_t at, char *buffer, size_t n)
+{
+    (void)at;
+    srv_chat *c = cls;
+    const size_t have = c->out.n - c->out_at;
+    if (have == 0 && c->done) return MHD_CONTENT_READER_END_OF_STREAM;
+    if (have == 0) {
+        c->asleep = true;
+        MHD_suspend_connection(c->request->connection);
+        return 0;
+    }
+    if (n > have) n = have;
+    memcpy(buffer, c->out.at + c->out_at, n);
+    c->out_at += n;
+    if (c->out_at == c->out.n) c->out.n = c->out_at = 0;
+    return (ssize_t)n;
+}
+
+static enum MHD_Result begin_stream(srv_request *r, srv_chat *c)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, on_read, c, NULL);
+    if (!response) return MHD_NO;
+    MHD_add_response_header(response, "Content-Type", "text/event-stream");
+    MHD_add_response_header(response, "Cache-Control", "no-cache");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    srv_add_headers(r, response);
+    srv_count(r->server->metrics, SRV_REQUESTS, "200", 1);
+    json_t *first = json_pack("{s:s, s:n, s:n}", "role", "assistant", "content", "refusal");
+    if (c->question.speech) json_object_set_new(first, "audio", json_pack("{s:s, s:s}", "id", c->audio_id, "transcript", ""));
+    put_delta(c, first, NULL);
+    const enum MHD_Result rc = MHD_queue_response(r->connection, 200, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+enum MHD_Result srv_chat_begin(srv_request *r)
+{
+    srv *server = r->server;
+    srv_trouble t = {.code = NULL};
+    unsigned status;
+    srv_chat *c = calloc(1, sizeof *c), **last = &server->chats;
+    if (!c) return MHD_NO;
+    if (!srv_chat_read(server, r->body, r->n, &c->question, &t, &status)) {
+        free(c);
+        return srv_refuse(r, status, "invalid_request_error", t.code, t.param[0] ? t.param : NULL, t.message);
+    }
+    const bool full = srv_worker_free_seats(server->worker) == 0 && server->n_waiting >= SRV_WAITING;
+    if (server->draining || full || srv_overloaded(server) || !srv_worker_alive(server->worker)) {
+        srv_count(server->metrics, SRV_REFUSED, server->draining ? "draining" : full ? "queue" : "latency", 1);
+        srv_chat_question_free(&c->question);
+        free(c);
+        return full ? srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL, "too many requests wait already")
+                    : srv_refuse(r, 503, "server_error", "server_busy", NULL, "the server can not take more now");
+    }
+    while (*last) last = &(*last)->next;
+    *last = c;
+    c->server = server;
+    c->request = r;
+    c->created = (long long)time(NULL);
+    srv_new_id("chatcmpl", c->id);
+    srv_new_id("audio", c->audio_id);
+    r->chat = c;
+    server->n_waiting++;
+    srv_chats_drain(server);
+    if (c->question.stream) return begin_stream(r, c);
+    c->asleep = true;
+    MHD_suspend_connection(r->connection);
+    return MHD_YES;
+}
+
+/* The speech as base64 in the wanted container; malloc'ed. */
+static char *speech_text(const srv_chat *c)
+{
+    size_t n = c->audio.n;
+    char *file = NULL;
+    const uint8_t *bytes = c->audio.at;
+    if (c->question.container != SRV_RAW) {
+        file = srv_audio_write((int)c->question.container, (const float *)(const void *)c->audio.at, n / sizeof(float), HZ, &n);
+        if (!file) return NULL;
+        bytes = (const uint8_t *)file;
+    }
+    char *text = malloc(srv_base64_letters(n) + 1);
+    if (text) srv_base64_encode(bytes, n, text);
+    free(file);
+    return text;
+}
+
+enum MHD_Result srv_chat_answer(srv_request *r)
+{
+    srv_chat *c = r->chat;
+    if (!c->finish) return srv_refuse(r, 500, "server_error", "engine_error", NULL, c->why);
+    json_t *words = json_stringn(c->text.n ? (const char *)c->text.at : "", c->text.n);
+    json_t *message = json_pack("{s:s, s:n, s:[]}", "role", "assistant", "refusal", "annotations");
+    if (c->question.speech) {
+        char *data = speech_text(c);
+        json_object_set_new(message, "content", json_null());
+        json_object_set_new(message, "audio", json_pack("{s:s, s:s, s:I, s:o}", "id", c->audio_id, "data", data ? data : "",
+                                                        "expires_at", (json_int_t)expiry(c), "transcript", words));
+        free(data);
+    } else {
+        json_object_set_new(message, "content", words);
+    }
+    json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:[{s:i, s:o, s:s, s:n}], s:o}", "id", c->id, "object", "chat.completion",
+                          "created", (json_int_t)c->created, "model", c->server->model_name, "choices", "index", 0,
+                          "message", message, "finish_reason", c->finish, "logprobs", "usage", show_usage(c));
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    return srv_respond(r, 200, "application/json", text, text ? strlen(text) : 0);
+}
+
+void srv_chat_gone(srv_chat *c)
+{
+    srv *server = c->server;
+    for (srv_chat **at = &server->chats; *at; at = &(*at)->next) {
+        if (*at != c) continue;
+        *at = c->next;
+        break;
+    }
+    if (!c->begun) server->n_waiting--;
+    srv_seat_leave(c->seat);
+    srv_rate_free(c->rate);
+    srv_chat_question_free(&c->question);
+    free(c->text.at);
+    free(c->audio.at);
+    free(c->out.at);
+    free(c);
+}
+
+void srv_chats_goodbye(srv *server)
+{
+    for (srv_chat *c = server->chats; c; c = c->next) {
+        if (!c->begun) server->n_waiting--;
+        c->begun = true;
+        end(c, NULL, "the server is shutting down");
+        wake(c);
+    }
+}

@@ -1,0 +1,263 @@
+/* conversation: see conversation.h. */
+#include "conversation.h"
+
+#include "base64.h"
+#include "limits.h"
+#include "state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the list ------------------------------------------------------------------------------ */
+
+const char *srv_item_id(const srv_item *item)
+{
+    return json_string_value(json_object_get(item->json, "id"));
+}
+
+void srv_item_free(srv_item *item)
+{
+    if (!item) return;
+    json_decref(item->json);
+    free(item->audio);
+    free(item);
+}
+
+void srv_conversation_free(srv_conversation *c)
+{
+    for (size_t i = 0; i < c->n; i++) srv_item_free(c->items[i]);
+    free(c->items);
+    *c = (srv_conversation){.n = 0};
+}
+
+long srv_item_find(const srv_conversation *c, const char *id)
+{
+    for (size_t i = c->n; i > 0; i--)
+        if (strcmp(srv_item_id(c->items[i - 1]), id) == 0) return (long)i - 1;
+    return -1;
+}
+
+bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at)
+{
+    if (c->n == c->cap && item) {
+        const size_t cap = c->cap ? 2 * c->cap : 16;
+        srv_item **bigger = c->n < SRV_ITEMS ? realloc(c->items, cap * sizeof *bigger) : NULL;
+        if (bigger) c->items = bigger, c->cap = cap;
+    }
+    if (!item || c->n == c->cap) {
+        srv_item_free(item);
+        return false;
+    }
+    memmove(c->items + at + 1, c->items + at, (c->n - at) * sizeof *c->items);
+    c->items[at] = item;
+    c->n++;
+    c->n_bytes += item->n_audio;
+    return true;
+}
+
+void srv_item_remove(srv_conversation *c, size_t at)
+{
+    c->n_bytes -= c->items[at]->n_audio;
+    srv_item_free(c->items[at]);
+    c->n--;
+    memmove(c->items + at, c->items + at + 1, (c->n - at) * sizeof *c->items);
+}
+
+void srv_item_keep_audio(srv_conversation *c, srv_item *item, uint8_t *audio, size_t n, srv_format format)
+{
+    c->n_bytes += n;
+    item->audio = audio;
+    item->n_audio = n;
+    item->format = format;
+    item->spoken = true;
+    for (size_t i = 0; i < c->n && c->n_bytes > SRV_KEPT_AUDIO_BYTES; i++) {
+        srv_item *old = c->items[i];
+        if (old == item || !old->audio || (old->question && !old->asked)) continue;
+        c->n_bytes -= old->n_audio;
+        free(old->audio);
+        old->audio = NULL;
+        old->n_audio = 0;
+    }
+}
+
+void srv_item_cut_audio(srv_conversation *c, srv_item *item, size_t n)
+{
+    if (n >= item->n_audio) return;
+    c->n_bytes -= item->n_audio - n;
+    item->n_audio = n;
+}
+
+/* ---- reading a client's ---------------------------------------------------------------------- */
+
+srv_item *srv_item_message(const char *id, const char *role, const char *status, json_t *content)
+{
+    srv_item *item = calloc(1, sizeof *item);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", id, "object", "realtime.item", "type", "message",
+                             "status", status, "role", role, "content", content);
+    if (!item || !json) {
+        free(item);
+        json_decref(json);
+        return NULL;
+    }
+    item->json = json;
+    item->question = strcmp(role, "user") == 0;
+    return item;
+}
+
+/* The part's type in GA, by the role; NULL: not allowed. */
+static const char *part_type(const char *role, const char *type)
+{
+    const bool assistant = strcmp(role, "assistant") == 0, user = strcmp(role, "user") == 0;
+    if (!type) return NULL;
+    if (assistant && (strcmp(type, "text") == 0 || strcmp(type, "output_text") == 0)) return "output_text";
+    if (assistant && (strcmp(type, "audio") == 0 || strcmp(type, "output_audio") == 0)) return "output_audio";
+    if (!assistant && strcmp(type, "input_text") == 0) return type;
+    return user && strcmp(type, "input_audio") == 0 ? type : NULL;
+}
+
+static bool add_audio(srv_item *item, const json_t *part, const char *path, srv_format format, srv_trouble *t)
+{
+    const json_t *data = srv_member(part, path, "audio", JSON_STRING, t);
+    if (!data) return false;
+    const size_t n = json_string_length(data);
+    uint8_t *bytes = realloc(item->audio, item->n_audio + srv_base64_room(n));
+    size_t got = 0;
+    if (!bytes) return srv_trouble_set(t, NULL, NULL, "out of memory");
+    item->audio = bytes;
+    if (!srv_base64_decode(json_string_value(data), n, bytes + item->n_audio, &got))
+        return srv_trouble_set(t, "invalid_value", path, "Invalid '%s.audio': expected base64 of mono audio in the session's format.", path);
+    item->n_audio += got - got % srv_format_bytes(format);
+    item->format = format;
+    item->spoken = true;
+    return true;
+}
+
+static bool read_part(srv_item *item, const char *role, const json_t *part, const char *path, srv_format format,
+                      json_t *content, srv_trouble *t)
+{
+    char inner[200];
+    const json_t *type = json_is_object(part) ? srv_member(part, path, "type", JSON_STRING, t) : NULL;
+    if (!json_is_object(part))
+        return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
+    if (!type) return false;
+    const char *kind = part_type(role, json_string_value(type));
+    snprintf(inner, sizeof inner, "%.150s.type", path);
+    if (!kind)
+        return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. A message of role '%s' has no such part.",
+                               json_string_value(type), role);
+    if (strcmp(kind, "input_text") == 0 || strcmp(kind, "output_text") == 0) {
+        const json_t *text = srv_member(part, path, "text", JSON_STRING, t);
+        if (!text) return false;
+        if (json_string_length(text) > SRV_TEXT_BYTES)
+            return srv_trouble_set(t, "string_above_max_length", path, "Invalid '%s.text': at most %d bytes.", path, SRV_TEXT_BYTES);
+        return json_array_append_new(content, json_pack("{s:s, s:O}", "type", kind, "text", text)) == 0;
+    }
+    const json_t *transcript = json_object_get(part, "transcript");
+    json_t *kept = json_pack("{s:s, s:o}", "type", kind, "transcript",
+                             json_is_string(transcript) ? json_copy((json_t *)(uintptr_t)transcript)
+                             : item->question           ? json_null()
+                                                        : json_string(""));
+    json_array_append_new(content, kept);
+    return strcmp(kind, "output_audio") == 0 || add_audio(item, part, path, format, t);
+}
+
+static srv_item *read_message(const json_t *given, const char *id, const char *path, srv_format format, srv_trouble *t)
+{
+    char inner[200];
+    const json_t *role = srv_member(given, path, "role", JSON_STRING, t);
+    const json_t *parts = role ? srv_member(given, path, "content", JSON_ARRAY, t) : NULL, *part;
+    if (!parts) return NULL;
+    const char *who = json_string_value(role);
+    if (strcmp(who, "user") != 0 && strcmp(who, "assistant") != 0 && strcmp(who, "system") != 0) {
+        snprintf(inner, sizeof inner, "%.150s.role", path);
+        srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. Supported values are: 'user', 'assistant', and 'system'.", who);
+        return NULL;
+    }
+    json_t *content = json_array();
+    srv_item *item = srv_item_message(id, who, "completed", json_incref(content));
+    size_t i;
+    bool ok = item != NULL;
+    json_array_foreach(parts, i, part) {
+        snprintf(inner, sizeof inner, "%.150s.content[%zu]", path, i);
+        ok = ok && read_part(item, who, part, inner, format, content, t);
+    }
+    json_decref(content);
+    if (ok) return item;
+    srv_item_free(item);
+    return NULL;
+}
+
+srv_item *srv_item_read(const json_t *given, const char *path, srv_format format, srv_trouble *t)
+{
+    char made[40], inner[200];
+    const json_t *type = srv_member(given, path, "type", JSON_STRING, t), *id = json_object_get(given, "id");
+    if (!type) return NULL;
+    const char *kind = json_string_value(type);
+    snprintf(inner, sizeof inner, "%.150s.id", path);
+    if (id && !json_is_null(id) && (!json_is_string(id) || json_string_length(id) == 0 || json_string_length(id) > SRV_EVENT_ID_BYTES)) {
+        srv_trouble_set(t, "invalid_value", inner, "Invalid '%s': expected a string of 1 to %d bytes.", inner, SRV_EVENT_ID_BYTES);
+        return NULL;
+    }
+    srv_new_id("item", made);
+    const char *name = json_is_string(id) ? json_string_value(id) : made;
+    if (strcmp(kind, "message") == 0) return read_message(given, name, path, format, t);
+    const bool call = strcmp(kind, "function_call") == 0;
+    if (!call && strcmp(kind, "function_call_output") != 0) {
+        snprintf(inner, sizeof inner, "%.150s.type", path);
+        srv_trouble_set(t, "invalid_value", inner,
+                        "Invalid value: '%.40s'. Supported values are: 'message', 'function_call', and 'function_call_output'.", kind);
+        return NULL;
+    }
+    static const char *const members[2][3] = {{"call_id", "output", NULL}, {"call_id", "name", "arguments"}};
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "id", name, "object", "realtime.item", "type", kind, "status", "completed");
+    for (int i = 0; json && i < 3 && members[call][i]; i++) {
+        json_t *v = srv_member(given, path, members[call][i], JSON_STRING, t);
+        if (v) json_object_set(json, members[call][i], v);
+        else json_decref(json), json = NULL;
+    }
+    srv_item *item = json ? calloc(1, sizeof *item) : NULL;
+    if (item) item->json = json;
+    else json_decref(json);
+    return item;
+}
+
+/* ---- showing ------------------------------------------------------------------------------------ */
+
+static void show_audio(const srv_item *item, json_t *part)
+{
+    if (!item->audio || item->n_audio > SRV_RETRIEVE_BYTES) return;
+    char *text = malloc(srv_base64_letters(item->n_audio) + 1);
+    if (!text) return;
+    srv_base64_encode(item->audio, item->n_audio, text);
+    json_object_set_new(part, "audio", json_string(text));
+    free(text);
+}
+
+json_t *srv_item_show(const srv_item *item, bool beta, bool audio)
+{
+    json_t *shown = json_deep_copy(item->json), *part;
+    size_t i;
+    json_array_foreach(json_object_get(shown, "content"), i, part) {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        const bool sound = strstr(type, "audio") != NULL;
+        if (beta && strncmp(type, "output_", 7) == 0) json_object_set_new(part, "type", json_string(sound ? "audio" : "text"));
+        if (audio && sound) show_audio(item, part);
+    }
+    return shown;
+}
+
+char *srv_item_text(const srv_item *item)
+{
+    char *text = NULL;
+    size_t size = 0, i;
+    FILE *f = open_memstream(&text, &size);
+    const json_t *part;
+    if (!f) return NULL;
+    json_array_foreach(json_object_get(item->json, "content"), i, part) {
+        const char *words = json_string_value(json_object_get(part, "text"));
+        if (words) fprintf(f, "%s%s", ftell(f) > 0 ? " " : "", words);
+    }
+    fclose(f);
+    return text;
+}

@@ -1,0 +1,44 @@
+/* conversation: the items of a realtime session, in order, with the audio kept for them. */
+#ifndef SRV_CONVERSATION_H
+#define SRV_CONVERSATION_H
+
+#include "sound.h"
+#include "trouble.h"
+
+typedef struct srv_item {
+    json_t *json;               /* in GA form, without audio data */
+    srv_format format;
+    uint8_t *audio;             /* NULL: none, or no longer kept */
+    size_t n_audio;
+    bool spoken;                /* has an audio part */
+    bool question;              /* of the user */
+    bool asked;                 /* the engine was given it */
+} srv_item;
+
+typedef struct srv_conversation {
+    srv_item **items;
+    size_t n, cap, n_bytes;     /* n_bytes: audio kept in all */
+} srv_conversation;
+
+void srv_conversation_free(srv_conversation *c);
+const char *srv_item_id(const srv_item *item);
+/* Index, or -1. */
+long srv_item_find(const srv_conversation *c, const char *id);
+/* At index at; takes the item over. false: no memory, or too many; the item is freed. */
+bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at);
+void srv_item_remove(srv_conversation *c, size_t at);
+void srv_item_free(srv_item *item);
+/* Takes audio (malloc'ed) over; old audio of other items is forgotten when it is too much. */
+void srv_item_keep_audio(srv_conversation *c, srv_item *item, uint8_t *audio, size_t n, srv_format format);
+void srv_item_cut_audio(srv_conversation *c, srv_item *item, size_t n);
+
+/* A new item read from a client's, checked; NULL after filling *t. path: where it stood. */
+srv_item *srv_item_read(const json_t *given, const char *path, srv_format format, srv_trouble *t);
+/* A new message item; content is stolen. */
+srv_item *srv_item_message(const char *id, const char *role, const char *status, json_t *content);
+/* As a dialect shows it, new; with audio data when asked and not too long. */
+json_t *srv_item_show(const srv_item *item, bool beta, bool audio);
+/* The text of all its parts, malloc'ed. */
+char *srv_item_text(const srv_item *item);
+
+#endif

@@ -1,0 +1,189 @@
+/* realtime-ask: response.create and response.cancel: which question is put to the engine. */
+#include "realtime-state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What response.create means: borrowed items and what was made for it. */
+typedef struct question {
+    const srv_item *audio;          /* NULL: text */
+    char *text;                     /* malloc'ed */
+    srv_item **made;                /* items of response.input */
+    size_t n_made;
+} question;
+
+static void free_question(question *q)
+{
+    for (size_t i = 0; i < q->n_made; i++) srv_item_free(q->made[i]);
+    free(q->made);
+    free(q->text);
+}
+
+/* The model hears one thing at a time: of several items the last spoken one, else all typed ones together. */
+static void add_item(question *q, const srv_item *item)
+{
+    if (!item->question) return;
+    if (item->spoken && item->n_audio) {
+        q->audio = item;
+        return;
+    }
+    char *words = srv_item_text(item);
+    if (q->text && words && *q->text) {
+        const size_t n = strlen(q->text), m = strlen(words);
+        char *both = malloc(n + m + 2);
+        if (both) snprintf(both, n + m + 2, "%s %s", q->text, words);
+        free(words);
+        words = both;
+    }
+    free(q->text);
+    q->text = words;
+}
+
+static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_trouble *t)
+{
+    size_t i;
+    const json_t *given;
+    char path[60];
+    if (!json_is_array(input)) return srv_trouble_set(t, "invalid_type", "response.input", "Invalid type for 'response.input': expected an array.");
+    q->made = calloc(json_array_size(input) + 1, sizeof *q->made);
+    json_array_foreach(input, i, given) {
+        snprintf(path, sizeof path, "response.input[%zu]", i);
+        const char *type = json_string_value(json_object_get(given, "type")), *id = json_string_value(json_object_get(given, "id"));
+        if (type && strcmp(type, "item_reference") == 0) {
+            const long at = id ? srv_item_find(&rt->talk, id) : -1;
+            if (at < 0) return srv_trouble_set(t, "item_not_found", path, "response.create: there is no item with id '%.100s'.", id ? id : "");
+            add_item(q, rt->talk.items[at]);
+            continue;
+        }
+        srv_item *item = q->made ? srv_item_read(given, path, srv_settings_format(rt->settings, "audio.input.format"), t) : NULL;
+        if (!item) return false;
+        q->made[q->n_made++] = item;
+        add_item(q, item);
+    }
+    return true;
+}
+
+/* What was said since the last answer; else the last question once more; else the instructions. */
+static void read_conversation(srv_realtime *rt, question *q, const json_t *settings)
+{
+    const srv_item *last = NULL;
+    bool any = false;
+    for (size_t i = 0; i < rt->talk.n; i++) {
+        srv_item *item = rt->talk.items[i];
+        if (!item->question) continue;
+        last = item;
+        if (item->asked) continue;
+        any = true;
+        add_item(q, item);
+    }
+    if (!any && last) add_item(q, last);
+    if (q->audio || (q->text && *q->text)) return;
+    free(q->text);
+    q->text = strdup(json_string_value(json_object_get(settings, "instructions")));
+}
+
+static bool check_metadata(const json_t *metadata, srv_trouble *t)
+{
+    const char *name;
+    json_t *value;
+    if (!metadata || json_is_null(metadata)) return true;
+    if (!json_is_object(metadata)) return srv_trouble_set(t, "invalid_type", "response.metadata", "response.create: 'response.metadata' is an object.");
+    if (json_object_size(metadata) > 16)
+        return srv_trouble_set(t, "object_above_max_properties", "response.metadata", "response.create: 'response.metadata' has at most 16 members.");
+    json_object_foreach((json_t *)(uintptr_t)metadata, name, value)
+        if (!json_is_string(value)) return srv_trouble_set(t, "invalid_type", "response.metadata", "response.create: the members of 'response.metadata' are strings.");
+    return true;
+}
+
+static bool check_create(srv_realtime *rt, const json_t *given, bool *side, srv_trouble *t)
+{
+    const json_t *where = json_object_get(given, "conversation");
+    const char *word = json_is_string(where) ? json_string_value(where) : where && !json_is_null(where) ? "?" : "auto";
+    *side = strcmp(word, "none") == 0;
+    if (!*side && strcmp(word, "auto") != 0)
+        return srv_trouble_set(t, "invalid_value", "response.conversation", "response.create: Supported values of 'response.conversation' are: 'auto' and 'none'.");
+    if (rt->transcription) return srv_trouble_set(t, "invalid_value", "type", "response.create: a transcription session gives no responses.");
+    const srv_response *busy = *side ? rt->side : rt->response;
+    if (busy)
+        return srv_trouble_set(t, "conversation_already_has_active_response", NULL,
+                               "response.create: Conversation already has an active response in progress: %s. Wait until the response is finished before creating a new one.", busy->id);
+    return check_metadata(json_object_get(given, "metadata"), t);
+}
+
+/* Gives the question to the engine; the response was created. */
+static void ask(srv_realtime *rt, srv_response *r, const question *q)
+{
+    if (r->side) {
+        omni_session_params p = rt->params;
+        p.max_tokens = srv_settings_tokens(r->settings, rt->server->options->max_tokens);
+        p.speech = r->speech;
+        p.keep_history = false;
+        r->seat = srv_seat_take(rt->server->worker, &p);
+        if (!r->seat) {
+            srv_response_close(rt, r, "failed", "no slot is free for a response outside the conversation");
+            return;
+        }
+    } else {
+        srv_params_apply(rt, r->settings);
+    }
+    bool ok;
+    r->spoken = q->audio != NULL;
+    if (q->audio) ok = srv_ask_audio(rt, r->seat, q->audio, r->tag);
+    else if (!q->text || !*q->text) ok = false;
+    else ok = srv_seat_text(r->seat, q->text, r->tag);
+    if (!ok) srv_response_close(rt, r, "failed", "there is nothing to answer: no question in the conversation, no instructions");
+}
+
+bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *t)
+{
+    json_t *empty = json_object();
+    const json_t *given = json_object_get(event, "response");
+    bool side = false, ok = false;
+    question q = {.audio = NULL};
+    if (rt->response && rt->response->cancelled && !rt->waiting_create) {
+        rt->waiting_create = json_incref((json_t *)(uintptr_t)event);   /* as soon as the other has ended */
+        json_decref(empty);
+        return true;
+    }
+    if (!given || json_is_null(given)) given = empty;
+    json_t *settings = NULL;
+    if (!json_is_object(given)) srv_trouble_set(t, "invalid_type", "response", "response.create: Invalid type for 'response': expected an object, but got %s instead.", srv_json_kind(given));
+    else if (check_create(rt, given, &side, t))
+        settings = srv_settings_change(rt->settings, given, rt->beta, "response", " conversation metadata input ", t);
+    const json_t *input = settings ? json_object_get(given, "input") : NULL;
+    ok = settings && (!input || read_input(rt, input, &q, t));
+    if (!ok && !strstr(t->message, "response.create")) {
+        char message[480];
+        snprintf(message, sizeof message, "%.479s", t->message);
+        snprintf(t->message, sizeof t->message, "response.create: %.480s", message);
+    }
+    if (ok) {
+        if (!input || (!q.audio && !q.text)) read_conversation(rt, &q, settings);
+        srv_response *r = srv_response_new(rt, settings, json_object_get(given, "metadata"), side);
+        for (size_t i = 0; i < rt->talk.n && !side; i++) rt->talk.items[i]->asked = true;
+        if (r) ask(rt, r, &q);
+    }
+    free_question(&q);
+    json_decref(settings);
+    json_decref(empty);
+    return ok;
+}
+
+bool srv_on_response_cancel(srv_realtime *rt, const json_t *event, srv_trouble *t)
+{
+    const char *id = json_string_value(json_object_get(event, "response_id"));
+    srv_response *r = rt->response;
+    if (id && rt->side && strcmp(id, rt->side->id) == 0) r = rt->side;
+    if (!r || (id && strcmp(id, r->id) != 0) || (r->cancelled && !rt->waiting_create))
+        return srv_trouble_set(t, "response_cancel_not_active", NULL, "Cancellation failed: no active response found");
+    if (r->cancelled) {     /* the one that waits to begin: it ends before */
+        json_t *waiting = rt->waiting_create;
+        rt->waiting_create = NULL;
+        json_decref(waiting);
+        return true;
+    }
+    r->cancelled = true;
+    srv_seat_cancel(r->seat, r->begun);
+    return true;
+}

@@ -1,0 +1,106 @@
+/* realtime-state: what the files of the realtime protocol share: session, input, response. */
+#ifndef SRV_REALTIME_STATE_H
+#define SRV_REALTIME_STATE_H
+
+#include "conversation.h"
+#include "realtime.h"
+#include "settings.h"
+
+typedef enum srv_event_id {
+#define CLIENT(type, handler)
+#define SERVER(id, ga, beta) SRV_EV_##id,
+#include "events.def"
+#undef CLIENT
+#undef SERVER
+    SRV_EVENTS
+} srv_event_id;
+
+typedef struct srv_bytes { uint8_t *at; size_t n, cap; } srv_bytes;
+bool srv_bytes_add(srv_bytes *b, const void *bytes, size_t n);
+
+/* One answer: CREATED until the engine begins it, GENERATING, then closed by srv_response_close. */
+typedef struct srv_response {
+    char id[40], item_id[40];
+    unsigned tag;
+    json_t *settings, *metadata;    /* metadata: null or an object */
+    srv_seat *seat;                 /* the session's, or with side its own */
+    bool side;                      /* conversation "none": leaves no trace */
+    bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
+    srv_format format;
+    srv_rate *rate;                 /* from the model's rate; NULL until there is sound */
+    srv_bytes text, audio;          /* all that was sent; audio also what waits for its sixth byte */
+    size_t n_sent;                  /* bytes of audio sent */
+    double asked;
+} srv_response;
+
+struct srv_realtime {
+    srv *server;
+    srv_socket *socket;
+    srv_seat *seat;
+    bool beta, transcription, voiced;   /* voiced: speech went out, the voice is fixed */
+    char id[40], conversation_id[40];
+    double opened;
+    long long expires;
+    json_t *settings;
+    const json_t *event_id;             /* of the event being served, NULL: none */
+
+    /* input: bytes in the input format since the last commit */
+    srv_bytes input;
+    uint8_t odd;                        /* half a sample */
+    bool has_odd;
+    double input_start;                 /* ms on the clock of all audio ever appended, of input.at[0] */
+    srv_rate *input_rate;
+    double pushed;                      /* ms given to the engine, all in all */
+    double shift;                       /* ms: the client's clock - the engine's */
+    bool listening;                     /* the engine finds the turns */
+    bool asked_by_hand;                 /* commit while it listens: its SPEECH_STOPPED was told already */
+    bool speaking;                      /* speech_started was told */
+    char speech_item[40];
+    double speech_start;
+
+    srv_conversation talk;
+    srv_response *response, *side;      /* those that run: of the conversation, beside it */
+    json_t *waiting_create;             /* a response.create that came while one was being cancelled */
+    omni_session_params params;         /* as the seat has them */
+    unsigned next_tag;
+    double trim_ms;                     /* truncate while the answer runs: done at its end; < 0: no */
+};
+
+/* ---- sending (realtime.c) ---- */
+void srv_emit(srv_realtime *rt, srv_event_id id, json_t *event);    /* steals event */
+void srv_emit_trouble(srv_realtime *rt, const srv_trouble *t);
+json_t *srv_previous_id(const srv_realtime *rt, size_t at);         /* new: a string or null */
+/* conversation.item.added, and .done when it is done. */
+void srv_emit_item(srv_realtime *rt, size_t at, bool done);
+
+/* ---- handlers: false after filling *t ---- */
+#define CLIENT(type, handler) bool srv_on_##handler(srv_realtime *rt, const json_t *event, srv_trouble *t);
+#define SERVER(id, ga, beta)
+#include "events.def"
+#undef CLIENT
+#undef SERVER
+
+/* ---- input (realtime-input.c) ---- */
+void srv_input_reset(srv_realtime *rt);                             /* drops what was not committed */
+void srv_speech_started(srv_realtime *rt, const omni_event *event);
+void srv_speech_stopped(srv_realtime *rt, const omni_event *event);
+
+/* ---- turn taking (turns.c) ---- */
+void srv_turns_apply(srv_realtime *rt);                             /* what the settings say, to the engine */
+
+/* ---- answers (realtime-answer.c) ---- */
+void srv_params_apply(srv_realtime *rt, const json_t *settings);
+/* A response that begins: response.created is sent. metadata (may be NULL) is borrowed. NULL: out of memory. */
+srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const json_t *metadata, bool side);
+/* Takes one of the engine's events of a turn. */
+void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *event);
+/* All that is open is closed, then response.done. status: completed, cancelled, incomplete, failed; reason, for
+ * failed the message. r is gone afterwards. */
+void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason);
+void srv_response_free(srv_response *r);
+
+/* ---- questions (realtime-ask.c) ---- */
+/* Puts an item's audio to a seat as a question; false: out of memory, or too much. */
+bool srv_ask_audio(srv_realtime *rt, srv_seat *seat, const srv_item *item, unsigned tag);
+
+#endif
