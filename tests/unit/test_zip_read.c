@@ -161,10 +161,56 @@ static void finds_entries(void **state)
     om_zip_free(zip);
 }
 
+/* Entries beyond 4 GB carry their numbers in an extra field; here with small ones. room: of the field. */
+static void build_wide(uint64_t size, uint64_t header, int room)
+{
+    const part p = {.name = "a", .data = "12345"};
+    size_t directory;
+
+    n_file = 0;
+    raw("PK\3\4", 4);
+    numbers(5, 2, (uint64_t[]){45, 0, 0, 0, 0});
+    numbers(3, 4, (uint64_t[]){0, 0xFFFFFFFF, 0xFFFFFFFF});
+    numbers(2, 2, (uint64_t[]){1, 20});
+    raw("a\1\0\x10\0", 5);
+    numbers(2, 8, (uint64_t[]){5, 5});
+    raw(p.data, 5);
+    directory = n_file;
+    raw("PK\1\2", 4);
+    numbers(6, 2, (uint64_t[]){45, 45, 0, 0, 0, 0});
+    numbers(3, 4, (uint64_t[]){0, 0xFFFFFFFF, 0xFFFFFFFF});
+    numbers(5, 2, (uint64_t[]){1, (uint64_t)room + 4, 0, 0, 0});
+    numbers(2, 4, (uint64_t[]){0, 0xFFFFFFFF});
+    raw("a\1\0", 3);
+    number((uint64_t)room, 2);
+    numbers(room / 8, 8, (uint64_t[]){size, size, header});
+    write_end(1, n_file - directory, directory);
+}
+
+static void wide_entries(void **state)
+{
+    om_zip *zip = NULL;
+
+    (void)state;
+    build_wide(5, 0, 24);
+    assert_int_equal(open_zip(&zip), OMNI_OK);
+    assert_int_equal(om_zip_find(zip, "a")->size, 5);
+    assert_memory_equal(file + om_zip_find(zip, "a")->offset, "12345", 5);
+    om_zip_free(zip);
+    build_wide(5, 0, 16);
+    refused("zip64 sizes are missing");
+    build_wide((uint64_t)-1, 0, 24);
+    refused("reach behind");
+    build_wide(5, (uint64_t)-8, 24);
+    refused("outside of the entries");
+    build_wide(4, 0, 24);
+    refused("another name or size");
+}
+
 static void bad_names(void **state)
 {
-    static const char *const names[] = {"../a", "a/../../b", "/etc/passwd", "a//b", "a/", "./a", "a/.", "a\\b", "", "..",
-                                        "a\nb", "\x1b[2J"};
+    static const char *const names[] = {"../a", "a/../../b", "/etc/passwd", "a//b", "a/", "./a", "a/.", "a\\b", "",
+                                        "..", "a\nb", "\x1b[2J"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -292,7 +338,8 @@ static void end_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_entries), cmocka_unit_test(bad_names), cmocka_unit_test(bombs),
+        cmocka_unit_test(finds_entries), cmocka_unit_test(wide_entries), cmocka_unit_test(bad_names),
+        cmocka_unit_test(bombs),
         cmocka_unit_test(headers_that_disagree), cmocka_unit_test(overlaps), cmocka_unit_test(end_records),
     };
 
