@@ -3,6 +3,7 @@
 
 #include "options.h"
 #include "report.h"
+#include "sound-bytes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -155,10 +156,11 @@ int cli_audio_read(const char *path, cli_audio *audio)
     SNDFILE *file = NULL;
     int rc = load(path, name, &b);
     if (rc != CLI_OK) goto done;
-    file = sf_open_virtual(&io, SFM_READ, &info, &b);
+    const char *refused = cli_sound_refused(b.data, b.n);
+    file = refused ? NULL : sf_open_virtual(&io, SFM_READ, &info, &b);
     if (!file) {
-        rc = cli_error("%s: not a recording libsndfile can read (%s); wanted wav, flac, ogg or mp3; convert it",
-                       name, sf_strerror(NULL));
+        rc = cli_error("%s: not a recording that can be read (%s); wanted wav, flac, ogg or mp3; convert it",
+                       name, refused ? refused : sf_strerror(NULL));
         goto done;
     }
     rc = check_format(name, &info);

@@ -56,7 +56,7 @@ int cli_convert(const cli_args *args)
     cli_interrupt_watch(false);
     cli_progress_end();
     if (rc == OMNI_AGAIN) return CLI_INTERRUPTED;
-    if (rc != OMNI_OK) return cli_library_error();
+    if (rc != OMNI_OK) return cli_library_error(), rc == OMNI_ERR_ARG ? CLI_USAGE : CLI_FAILED;
     print_file(result.llm);
     print_file(result.speech);
     free(result.llm);

@@ -98,6 +98,7 @@ static void roff(const char *text)
     for (const char *c = text; *c; c++) {
         if (*c == '-') fputs("\\-", stdout);
         else if (*c == '\\') fputs("\\e", stdout);
+        else if (*c == '|') fputs("|\\:", stdout);     /* long lists of choices may break here */
         else putchar(*c);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "../../lab/convert/convert.h"
 #include "../../lab/pull/licence.h"
+#include "../../lab/pull/paths.h"
 #include "../../lab/pull/pull.h"
 
 #include <omni.h>
@@ -105,7 +106,8 @@ static int convert(pull *p)
         .vocoder_config = cli_text(p->args, CLI_VOCODER_CONFIG, p->result.vocoder_config),
     };
     const om_convert_watch watch = {.user = p, .progress = see_convert, .note = see_note};
-    int rc = om_convert(&options, &watch, NULL);
+    int rc = om_make_parents(out);
+    if (rc == OMNI_OK) rc = om_convert(&options, &watch, NULL);
     cli_progress_end();
     if (rc == OMNI_OK) rc = om_pulled_set_latest(&p->options.name, p->result.commit, types);
     if (rc == OMNI_OK) printf("%s\n", out);

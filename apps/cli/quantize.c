@@ -38,7 +38,7 @@ int cli_quantize(const cli_args *args)
     cli_interrupt_watch(false);
     cli_progress_end();
     if (rc == OMNI_AGAIN) return CLI_INTERRUPTED;
-    if (rc != OMNI_OK) return cli_library_error();
+    if (rc != OMNI_OK) return cli_library_error(), rc == OMNI_ERR_ARG ? CLI_USAGE : CLI_FAILED;
     printf("%s: %s, %.3f GB\n", out, type, (double)bytes * 1e-9);
     return cli_stdout_flush();
 }

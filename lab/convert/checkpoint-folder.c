@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_INDEX = 64 << 20, MAX_SHARDS = 4096 };
+enum { MAX_INDEX = 16 << 20, MAX_SHARDS = 4096 };
 
 typedef struct kind {
     const char *whole, *index, *ending;

@@ -76,15 +76,20 @@ static int fold(om_origin *o, const char *theirs, om_mapped *m)
     const int64_t gain_shape[3] = {m->shape[0], 1, 1}, row = m->shape[1] * m->shape[2];
     const om_source_tensor *v, *g;
     char name[200];
+    bool newer;
     int rc;
 
     snprintf(name, sizeof name, "%s.weight", theirs);
     m->how = OM_HOW_COPY;
     if (om_source_find(o->source, name))
         return om_origin_take(o, name, m->n_dims, m->shape, &m->tensor);
-    snprintf(name, sizeof name, "%s.weight_v", theirs);
+    /* torch calls the pair weight_g, weight_v; since 2.0 also parametrizations.weight.original0 and 1. */
+    snprintf(name, sizeof name, "%s.parametrizations.weight.original1", theirs);
+    newer = om_source_find(o->source, name) != NULL;
+    if (!newer)
+        snprintf(name, sizeof name, "%s.weight_v", theirs);
     rc = om_origin_take(o, name, m->n_dims, m->shape, &v);
-    snprintf(name, sizeof name, "%s.weight_g", theirs);
+    snprintf(name, sizeof name, newer ? "%s.parametrizations.weight.original0" : "%s.weight_g", theirs);
     if (!rc)
         rc = om_origin_take(o, name, 3, gain_shape, &g);
     if (!rc)

@@ -298,15 +298,15 @@ static void read_licence(job *j)
 
 static int refuse_unknown(const job *j, const om_origin *o)
 {
-    const char *first = NULL;
+    const om_source_tensor *first = NULL;
     const int n = o->source ? om_origin_left(o, &first) : 0;
 
     if (n == 0)
         return OMNI_OK;
     if (!j->o->allow_unknown)
         return om_fail(OMNI_ERR_MODEL, "%s: tensor %s is unknown, and %d more; it would be lost: is the configuration the "
-                       "right one? --allow-unknown goes on without", o->source->files[0].path, first, n - 1);
-    note(j, "warning: %s: %d unknown tensors are left out, %s among them", o->source->files[0].path, n, first);
+                       "right one? --allow-unknown goes on without", o->source->files[first->file].path, first->name, n - 1);
+    note(j, "warning: %s: %d unknown tensors are left out, %s among them", o->source->files[first->file].path, n, first->name);
     return OMNI_OK;
 }
 

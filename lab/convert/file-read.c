@@ -18,7 +18,7 @@ int om_file_open(const char *path, int *fd, uint64_t *size)
     const int opened = om_torture_hit() ? (errno = EIO, -1) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (opened < 0)
-        return om_fail(OMNI_ERR_IO, "%s: %s", path, strerror(errno));
+        return om_fail(OMNI_ERR_IO, "%s: can not be opened: %s", path, strerror(errno));
     if (fstat(opened, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(opened);
         return om_fail(OMNI_ERR_IO, "%s: not a regular file", path);

@@ -3,40 +3,39 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "file-read.h"
 
-#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-static int read_text(const char *path, FILE *f, size_t max_bytes, char **text, size_t *n)
+static int read_text(const char *path, size_t max_bytes, char **text, size_t *n)
 {
-    struct stat st;
+    uint64_t size = 0;
+    int fd = -1, rc = om_file_open(path, &fd, &size);
 
-    if (fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode))
-        return om_fail(OMNI_ERR_IO, "%s: not a regular file", path);
-    if ((uint64_t)st.st_size > max_bytes)
-        return om_fail(OMNI_ERR_FORMAT, "%s: found %lld bytes, wanted at most %zu", path, (long long)st.st_size,
-                       max_bytes);
-    *text = om_calloc((size_t)st.st_size + 1, 1);
-    if (!*text)
-        return om_fail(OMNI_ERR_MEMORY, "%s: out of memory for %lld bytes", path, (long long)st.st_size);
-    *n = fread(*text, 1, (size_t)st.st_size, f);
-    return ferror(f) ? om_fail(OMNI_ERR_IO, "%s: can not be read", path) : OMNI_OK;
+    if (rc)
+        return rc;
+    if (size > max_bytes)
+        rc = om_fail(OMNI_ERR_FORMAT, "%s: found %" PRIu64 " bytes, wanted at most %zu", path, size, max_bytes);
+    *n = (size_t)size;
+    *text = rc ? NULL : om_calloc(*n + 1, 1);
+    if (!rc && !*text)
+        rc = om_fail(OMNI_ERR_MEMORY, "%s: out of memory for %" PRIu64 " bytes", path, size);
+    if (!rc)
+        rc = om_file_read(fd, path, 0, *text, *n);
+    close(fd);
+    return rc;
 }
 
 int om_json_load(const char *path, size_t max_bytes, json_t **out)
 {
-    FILE *f = fopen(path, "rbe");
     json_error_t error;
     char *text = NULL;
     size_t n = 0;
-    int rc;
+    int rc = read_text(path, max_bytes, &text, &n);
 
-    if (!f)
-        return om_fail(OMNI_ERR_IO, "%s: can not be opened: %s", path, strerror(errno));
-    rc = read_text(path, f, max_bytes, &text, &n);
-    fclose(f);
     if (!rc) {
         *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
         if (!*out)

@@ -76,7 +76,7 @@ static bool is_ignored(const char *name)
     return n > m && strcmp(name + n - m, OM_SOURCES_IGNORED_ENDING) == 0;
 }
 
-int om_origin_left(const om_origin *o, const char **first)
+int om_origin_left(const om_origin *o, const om_source_tensor **first)
 {
     int n = 0;
 
@@ -84,7 +84,7 @@ int om_origin_left(const om_origin *o, const char **first)
         if (o->used[i] || is_ignored(o->source->tensors[i].name))
             continue;
         if (n++ == 0)
-            *first = o->source->tensors[i].name;
+            *first = &o->source->tensors[i];
     }
     return n;
 }

@@ -40,7 +40,7 @@ int  om_origin_take(om_origin *o, const char *name, int n_dims, const int64_t *s
 /* Marks what begins with prefix as used. */
 void om_origin_skip(om_origin *o, const char *prefix);
 /* How many tensors were neither used nor are known to be unneeded; *first is one of them. */
-int  om_origin_left(const om_origin *o, const char **first);
+int  om_origin_left(const om_origin *o, const om_source_tensor **first);
 
 int  om_mapped_list_new(int cap, om_mapped_list *out);      /* ERR_MEMORY */
 void om_mapped_list_free(om_mapped_list *l);

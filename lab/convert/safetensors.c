@@ -3,18 +3,15 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "file-read.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-/* Real headers have about 100 bytes per tensor; JSON takes some ten times its size in memory. */
-enum { MAX_HEADER = 32 << 20 };
+/* Real headers have about 100 bytes per tensor; JSON that is made to can take forty times its size in memory. */
+enum { MAX_HEADER = 8 << 20 };
 
 typedef struct extent {
     uint64_t begin, end;
@@ -157,12 +154,14 @@ static int load_header(const om_source_file *f, uint64_t n, json_t **root)
 {
     json_error_t error;
     char *text = om_calloc((size_t)n + 1, 1);
+    int rc;
 
     if (!text)
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory for a header of %" PRIu64 " bytes", f->path, n);
-    if (pread(f->fd, text, (size_t)n, 8) != (ssize_t)n) {
+    rc = om_file_read(f->fd, f->path, 8, text, (size_t)n);
+    if (rc) {
         om_free(text);
-        return om_fail(OMNI_ERR_IO, "%s: the header can not be read", f->path);
+        return rc;
     }
     *root = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &error);
     om_free(text);
@@ -177,31 +176,26 @@ static int load_header(const om_source_file *f, uint64_t n, json_t **root)
 
 int om_safetensors_open(om_source *s, const char *path)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
     unsigned char raw[8];
-    uint64_t n = 0;
-    struct stat st;
+    uint64_t n = 0, size = 0;
     json_t *root = NULL;
-    int file, rc;
+    int fd = -1, file, rc = om_file_open(path, &fd, &size);
 
-    if (fd < 0)
-        return om_fail(OMNI_ERR_IO, "%s: can not be opened: %s", path, strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        return om_fail(OMNI_ERR_IO, "%s: not a regular file", path);
-    }
-    rc = om_source_add_file(s, path, fd, (uint64_t)st.st_size, &file);
+    if (!rc)
+        rc = om_source_add_file(s, path, fd, size, &file);
     if (rc)
         return rc;
-    if (st.st_size < 8 || pread(fd, raw, sizeof raw, 0) != sizeof raw)
-        return om_fail(OMNI_ERR_FORMAT, "%s: found %lld bytes, too few for a safetensors file", path,
-                       (long long)st.st_size);
+    if (size < sizeof raw)
+        return om_fail(OMNI_ERR_FORMAT, "%s: found %" PRIu64 " bytes, too few for a safetensors file", path, size);
+    rc = om_file_read(fd, path, 0, raw, sizeof raw);
+    if (rc)
+        return rc;
     for (int i = 7; i >= 0; i--)
         n = n << 8 | raw[i];
-    if (n > MAX_HEADER || n > (uint64_t)st.st_size - 8)
+    if (n > MAX_HEADER || n > size - 8)
         return om_fail(OMNI_ERR_FORMAT, "%s: header of %" PRIu64 " bytes, wanted at most %" PRIu64
                        "; it is not a safetensors file or was cut short", path, n,
-                       (uint64_t)st.st_size - 8 < MAX_HEADER ? (uint64_t)st.st_size - 8 : (uint64_t)MAX_HEADER);
+                       size - 8 < MAX_HEADER ? size - 8 : (uint64_t)MAX_HEADER);
     rc = load_header(&s->files[file], n, &root);
     if (rc)
         return rc;

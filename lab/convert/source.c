@@ -196,7 +196,7 @@ static int read_bytes(const om_source_file *file, uint64_t at, void *out, size_t
     unsigned char *to = out;
 
     while (n > 0) {
-        const ssize_t got = om_torture_hit() ? -1 : pread(file->fd, to, n, (off_t)at);
+        const ssize_t got = om_torture_hit() ? (errno = EIO, -1) : pread(file->fd, to, n, (off_t)at);
 
         if (got < 0 && errno == EINTR)
             continue;

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_TOKENIZER = 128 << 20, MAX_CONFIG = 16 << 20, MAX_TEMPLATE = 1 << 20, MAX_VOCAB = 1 << 24 };
+enum { MAX_TOKENIZER = 24 << 20, MAX_CONFIG = 16 << 20, MAX_TEMPLATE = 1 << 20, MAX_VOCAB = 1 << 24 };
 
 static int bad(const char *path, const char *field, const char *wanted)
 {

@@ -21,8 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < om_zip_count(zip); i++) {
             const om_zip_entry *e = om_zip_entry_at(zip, i);
 
-            if (e->size > size || e->offset > size - e->size || e->header >= e->offset || om_zip_find(zip, e->name) != e ||
-                e->name[0] == '/' || strncmp(e->name, "../", 3) == 0 || strstr(e->name, "/../"))
+            if (e->size > size || e->offset > size - e->size || e->header >= e->offset ||
+                om_zip_find(zip, e->name) != e || e->name[0] == '/' || strncmp(e->name, "../", 3) == 0 ||
+                strstr(e->name, "/../"))
                 abort();
             sum += e->size;
         }

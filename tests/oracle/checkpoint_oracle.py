@@ -26,7 +26,7 @@ import mel_oracle
 from checkpoint_tokens import SPEECH, Tokenizer
 
 TIE = 1e-4              # of the largest logit
-TOKEN_TIE = 4e-3        # of the largest logit: tokens must also survive f16 and q8_0
+TOKEN_TIE = 8e-3        # of the largest logit: tokens must also survive f16 and q8_0
 DURATION_TIE = 3e-3     # of a frame
 BLANKS = 0.6            # this share of the symbols
 
@@ -35,7 +35,8 @@ LLAMA3 = {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "origi
           "rope_type": "llama3"}
 
 DEFAULTS = dict(
-    seed=0, max_tokens=10, ends=False, merges=120, merge_pairs=False, spare_ids=0, generation=True, ends_in_config=True,
+    seed=0,     # the first that is tried; the cases name the one that is found, to save time
+    max_tokens=10, ends=False, merges=120, merge_pairs=False, spare_ids=0, generation=True, ends_in_config=True,
     explicit_head_dim=False, shards=4, dtype=F16, norms=None, whisper=None, embedded=True, legacy_whisper=False, views=False,
     legacy_vocoder=False, config_elsewhere=False, folded=False,
     width=64, heads=4, heads_kv=2, layers=2, ff=96, eps=1e-5, rope_theta=500000.0, rope_scaling=LLAMA3, tied=False,
@@ -46,24 +47,24 @@ DEFAULTS = dict(
 
 CASES = {
     # as published: everything but the vocoder in f16 shards
-    "published": {},
-    "whisper": dict(dtype=F32, embedded=False, whisper=F16, heads_kv=4, rope_scaling=None, enc_heads=4, mels=80, stack=3,
+    "published": dict(seed=15),
+    "whisper": dict(seed=18, dtype=F32, embedded=False, whisper=F16, heads_kv=4, rope_scaling=None, enc_heads=4, mels=80, stack=3,
                     upsample=8, units=100, ends="eot_id", rates=[5, 4, 2], kernels=[11, 8, 4], channels=32),
     # the file given with --whisper counts, not the copy inside
     "both": dict(dtype=BF16, whisper=F16, legacy_whisper=True, legacy_vocoder=True, rope_theta=10000.0, upsample=4,
                  config_elsewhere=True, enc_heads=2),
-    "tied": dict(tied=True, heads=6, heads_kv=2, width=96, rope_scaling={"rope_type": "linear", "factor": 4.0}, layers=3,
+    "tied": dict(seed=31, tied=True, heads=6, heads_kv=2, width=96, rope_scaling={"rope_type": "linear", "factor": 4.0}, layers=3,
                  ends_in_config=False, dec_layers=3, upsample=12, enc_width=128, enc_heads=2, spare_ids=7),
-    "pairs": dict(dtype=BF16, merge_pairs=True, merges=60, shards=3, upsample=3, ends="eom_id", eps=1e-6, max_tokens=16,
+    "pairs": dict(seed=102, dtype=BF16, merge_pairs=True, merges=60, shards=3, upsample=3, ends="eom_id", eps=1e-6, max_tokens=16,
                   context=33, stack=2, enc_layers=3),
-    "one-file": dict(dtype=F32, shards=1, heads_kv=1, rope_scaling=None, rope_theta=10000.0, whisper=F32, embedded=False,
+    "one-file": dict(seed=21, dtype=F32, shards=1, heads_kv=1, rope_scaling=None, rope_theta=10000.0, whisper=F32, embedded=False,
                      views=True, enc_heads=8, dec_heads=2, dec_layers=1, units=33, embd=20, dur_kernel=5, generation=False),
-    "mixed": dict(norms=F32, stack=7, upsample=25, folded=True, res_kernels=[3, 7], dilations=[1, 3], rates=[8, 5],
+    "mixed": dict(seed=7, norms=F32, stack=7, upsample=25, folded=True, res_kernels=[3, 7], dilations=[1, 3], rates=[8, 5],
                   kernels=[16, 11], channels=32, explicit_head_dim=True),
-    "odd": dict(width=80, heads=5, heads_kv=5, ff=72, dec_width=60, dec_heads=3, dec_ff=44, hidden=33, stack=4, upsample=10,
+    "odd": dict(seed=352, width=80, heads=5, heads_kv=5, ff=72, dec_width=60, dec_heads=3, dec_ff=44, hidden=33, stack=4, upsample=10,
                 dtype=F32, tied=True, rope_scaling=dict(LLAMA3, factor=32.0, low_freq_factor=2.0, high_freq_factor=16.0)),
     # rows of 256: all types of llama.cpp's quantiser divide them
-    "wide": dict(width=256, heads=4, heads_kv=2, ff=256, layers=2, dec_width=256, dec_heads=4, dec_ff=256, hidden=256,
+    "wide": dict(seed=87, width=256, heads=4, heads_kv=2, ff=256, layers=2, dec_width=256, dec_heads=4, dec_ff=256, hidden=256,
                  dtype=BF16, norms=F32, max_tokens=8, upsample=8, whisper=F16, views=True, enc_heads=4),
 }
 

@@ -140,9 +140,9 @@ def draw(rng, name, shape, dtype):
         x = (1.0 if "weight" in name else 0.0) + 0.2 * x
     else:
         fan = shape[0] * shape[2] / 2 if name.startswith("ups.") else np.prod(shape[1:])
-        gain = 2.5 if re.search(r"(q_proj|k_proj|query|key)\.weight", name) else 1.0
+        gain = 1.5 if re.search(r"(q_proj|k_proj|query|key)\.weight", name) else 1.0
         if name.startswith("layers.") and "o_proj" in name:
-            gain = 3.0      # of the speech decoder: only attention tells the positions of a token apart
+            gain = 2.0      # of the speech decoder: only attention tells the positions of a token apart
         x *= gain / np.sqrt(fan)
     return torch.from_numpy(np.asarray(x)).to(dtype)
 

@@ -4,6 +4,7 @@
 #include "convert/safetensors.h"
 
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* A file of this header and n_data bytes 0, 1, 2, ...; length: what the first 8 bytes claim, -1: the truth. */
 static const char *put(const char *name, const char *header, size_t n_data, int64_t length)
@@ -56,6 +57,19 @@ static void a_good_file(void **state)
     assert_int_equal(om_source_count(om_source_find(s, "a")), 1);
     assert_int_equal(om_source_count(om_source_find(s, "e")), 0);
     om_source_free(s);
+}
+
+/* A pipe with nobody at its other end is refused, not waited for. */
+static void pipes(void **state)
+{
+    const char *path = foreign_path("pipe.safetensors");
+    om_source *s = om_source_new();
+
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    expect_reason(om_safetensors_open(s, path), OMNI_ERR_IO, "not a regular file");
+    om_source_free(s);
+    unlink(path);
 }
 
 static void damaged_files(void **state)
@@ -143,7 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file),
-        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(pipes), cmocka_unit_test(damaged_files),
         cmocka_unit_test(damaged_lengths),
         cmocka_unit_test(shards_and_their_index),
     };
