@@ -1,4 +1,4 @@
-/* omni: one program, one file per subcommand (ask, serve, info, probe, bench, synth-model). */
+/* omni: one program, one file per subcommand (ask, talk, serve, info, probe, bench, synth-model). */
 #include "interrupt.h"
 #include "manual.h"
 #include "options.h"
@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 {
     cli_interrupt_install();
     if (argc < 2)
-        return cli_usage("no command: wanted one of ask, serve, info, probe, bench, synth-model (omni --help)");
+        return cli_usage("no command: wanted one of ask, talk, serve, info, probe, bench, synth-model (omni --help)");
     if (strcmp(argv[1], "help") == 0) {      /* omni help [COMMAND] */
         argv[1] = argc > 2 ? argv[2] : "--help";
         if (argc > 2) argv[2] = "--help";

@@ -78,5 +78,6 @@ int cli_probe(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_synth_model(const cli_args *args);
 int cli_serve(const cli_args *args);
+int cli_talk(const cli_args *args);
 
 #endif
