@@ -8,7 +8,7 @@ import unittest
 
 from program import OMNI, SOURCE, run
 
-COMMANDS = ["ask", "talk", "info", "probe", "bench", "synth-model"]
+COMMANDS = ["ask", "talk", "serve", "info", "probe", "bench", "synth-model"]
 
 
 def text(r):
