@@ -4,6 +4,8 @@
 #include "unit/conversation.h"
 #include "unit/speech_sound.h"
 
+#include "base/memory.h"
+
 enum { MS = 16, SECOND = 16000, TOKENS = 8, MOST = 64 };
 
 static omni_model *model;
@@ -572,6 +574,65 @@ static void an_idle_receiver_stops_the_ear(void **state)
     omni_engine_free(engine);
 }
 
+/* What can fail fails, once each: set_turns refuses and changes nothing; a preparation that fails is not noticed; a turn that
+ * fails ends FAILED, and the next is as ever. */
+static void failures_leave_it_whole(void **state)
+{
+    omni_turn_params p = params_of(300, true);
+    omni_engine *engine = new_engine(model, 1, 0);
+    tape t = new_tape(3300);
+    log_of_events l = { .n = 0 };
+    int refused = 0, unnoticed = 0, failed = 0;
+    bool more = true;
+    answer plain = { .n_text = 0 };
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    speak(&t, 2000, 2200, 2);
+    for (long n = 0; more; n++) {
+        omni_session *s = new_session(engine, 3);
+        int rc;
+
+        p.interrupt_ms = 0;
+        om_torture_arm(n);
+        rc = omni_session_set_turns(s, &p);
+        if (rc) {
+            om_torture_arm(0);
+            assert_int_equal(rc, OMNI_ERR_MEMORY);
+            assert_null(s->ear.vad);
+            refused++;
+            assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        }
+        play(s, &t, 0, 1500, 0, &l);
+        settle_down(s, &l);
+        more = n == 0 || om_torture_count() >= n || rc;
+        om_torture_arm(0);
+        if (l.answers[0].end == OMNI_EVENT_END) {
+            check_kinds(&l, "()BE");
+            if (n == 0) {
+                plain = l.answers[0];
+                l.answers[0] = (answer){ .n_text = 0 };
+            } else {
+                assert_same_answer(&l.answers[0], &plain);
+                unnoticed++;
+            }
+        } else {
+            check_kinds(&l, "()BF");
+            failed++;
+        }
+        forget_log(&l);
+        play(s, &t, 1500, 3300, 0, &l);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE");
+        forget_log(&l);
+        omni_session_free(s);
+    }
+    assert_true(refused >= 3 && unnoticed > 1 && failed > 0);
+    forget_answer(&plain);
+    free(t.x);
+    omni_engine_free(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +647,7 @@ int main(void)
         cmocka_unit_test(segments_wait_for_end_input),
         cmocka_unit_test(a_long_question_is_cut),
         cmocka_unit_test(an_idle_receiver_stops_the_ear),
+        cmocka_unit_test(failures_leave_it_whole),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
