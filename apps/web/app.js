@@ -3,7 +3,7 @@ import { Onset, RATE, floatToPcm16, fresh, heard, interrupt, pcm16ToFloat, reduc
 const $ = (id) => document.getElementById(id);
 const state = fresh();
 const settings = { threshold: 0.5, silence: 500, volume: 1, ...JSON.parse(localStorage.getItem('omni') ?? '{}') };
-const measured = { underruns: 0, stops: [] };     // read by the tests too
+const measured = { underruns: 0, log: null };     // tests put an array there: [ms, 'mic' or 'voice', peak]
 let socket, context, speaker, gain, microphone, played = 0, held = 0, feeding = null;
 const onset = new Onset();
 Object.assign(window, { omni: { state, measured } });
@@ -81,10 +81,7 @@ async function startSound() {
     measured.underruns = data.underruns;
     $('voice').value = Math.sqrt(data.peak);
     if (state.phase === 'speaking') document.body.style.setProperty('--size', 1 + 0.6 * data.peak);
-    if (data.peak < 1e-4 && measured.stopping) {
-      measured.stops.push(performance.now() - measured.stopping);
-      measured.stopping = 0;
-    }
+    measured.log?.push([performance.now(), 'voice', data.peak]);
     if (data.news) {
       heard(state, data.news, performance.now());
       draw();
@@ -105,10 +102,10 @@ async function startMicrophone() {
 
 /* 20 ms of microphone or file. A loud beginning over the answer holds the answer at once; the server decides. */
 function hear(samples, peak) {
+  measured.log?.push([performance.now(), 'mic', peak]);
   $('level').value = Math.sqrt(peak);
   if (state.phase !== 'speaking') document.body.style.setProperty('--size', 1 + 0.4 * peak);
   if (onset.hear(peak) && state.phase === 'speaking' && !held) {
-    measured.stopping = performance.now();
     speaker.port.postMessage({ do: 'hold' });
     held = setTimeout(() => { held = 0; speaker.port.postMessage({ do: 'resume' }); }, 500);
   }
@@ -192,7 +189,6 @@ function connect() {
 }
 
 function stopAnswer() {
-  measured.stopping = performance.now();
   carryOut(interrupt(state, (played / RATE) * 1000));
   if (state.phase !== 'closed') state.phase = 'listening';
   draw();

@@ -43,7 +43,7 @@ class Playback extends AudioWorkletProcessor {
     const news = this.player.render(output[0]);
     for (let c = 1; c < output.length; c++) output[c].set(output[0]);
     for (const x of output[0]) this.peak = Math.max(this.peak, Math.abs(x));
-    if (news || ++this.blocks % 8 === 0) {
+    if (news || ++this.blocks % 4 === 0) {
       this.port.postMessage({ news, played: this.player.played, underruns: this.player.underruns, peak: this.peak });
       this.peak = 0;
     }
