@@ -1,5 +1,5 @@
-/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]: the same sessions one at a time and all at
- * once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
+/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]: the same sessions one at a time and all
+ * at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
  * asking for so long at its own moments, and the time from the end of a question to the first audio.
  * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header. */
 #include "omni.h"
@@ -141,9 +141,10 @@ static void sum_stats(omni_session **sessions, int n, const char *name)
         sum.t_decoder = one.t_decoder > sum.t_decoder ? one.t_decoder : sum.t_decoder;
         sum.t_vocoder = one.t_vocoder > sum.t_vocoder ? one.t_vocoder : sum.t_vocoder;
     }
-    printf("  %s, ms: all of mel %.0f, encoder %.0f, adaptor %.0f, prefill %.0f; the longest of llm %.0f, decoder %.0f, "
-           "vocoder %.0f\n", name, (double)sum.t_mel / 1e3, (double)sum.t_encoder / 1e3, (double)sum.t_adaptor / 1e3,
-           (double)sum.t_prefill / 1e3, (double)sum.t_llm / 1e3, (double)sum.t_decoder / 1e3, (double)sum.t_vocoder / 1e3);
+    printf("  %s, ms: all of mel %.0f, encoder %.0f, adaptor %.0f, prefill %.0f; the longest of "
+           "llm %.0f, decoder %.0f, vocoder %.0f\n", name, (double)sum.t_mel / 1e3, (double)sum.t_encoder / 1e3, (double)sum.t_adaptor / 1e3,
+           (double)sum.t_prefill / 1e3, (double)sum.t_llm / 1e3, (double)sum.t_decoder / 1e3,
+           (double)sum.t_vocoder / 1e3);
 }
 
 static void compare(const omni_model *model, int n, int threads, int rounds)
@@ -170,8 +171,9 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
         qsort(work[mode], (size_t)rounds, sizeof(double), by_size);
         if (mode == 0)
             single = times[0][rounds / 2];
-        printf("%-22s %7.3f s, %6.1f s of sound per second, %.2f x; %.3f s of processor\n", names[mode], times[mode][rounds / 2],
-               (double)n_audio[mode] / RATE / times[mode][rounds / 2], single / times[mode][rounds / 2], work[mode][rounds / 2]);
+        printf("%-22s %7.3f s, %6.1f s of sound per second, %.2f x; %.3f s of processor\n", names[mode],
+               times[mode][rounds / 2], (double)n_audio[mode] / RATE / times[mode][rounds / 2],
+               single / times[mode][rounds / 2], work[mode][rounds / 2]);
     }
     for (int b = 0; b < 2; b++) {
         for (int i = 0; i < n; i++)
@@ -268,8 +270,8 @@ static void live(const omni_model *model, int n, int threads, double seconds, ma
     }
     if (t.n) {
         qsort(t.waits, (size_t)t.n, sizeof *t.waits, by_size);
-        printf("live, %s, batching %s: %d conversations, %d answers in %.0f s, %.0f %% of a processor; end of speech to "
-               "first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d underruns\n", names[how], batching ? "on" : "off", n,
+        printf("live, %s, batching %s: %d conversations, %d answers in %.0f s, %.0f %% of a processor; "
+               "end of speech to first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d underruns\n", names[how], batching ? "on" : "off", n,
                t.n, seconds, 100.0 * (cpu() - busy) / seconds, 1e3 * t.waits[t.n / 2], 1e3 * t.waits[t.n * 95 / 100],
                1e3 * t.waits[t.n * 99 / 100], t.n_underruns);
     }
@@ -292,7 +294,9 @@ static void cut_end(void)
 
 int main(int argc, char **argv)
 {
-    int n = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 32, threads = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 1, rounds = argc > 5 ? (int)strtol(argv[5], NULL, 10) : 3;
+    int n = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 32;
+    int threads = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 1;
+    int rounds = argc > 5 ? (int)strtol(argv[5], NULL, 10) : 3;
     double seconds = argc > 6 ? strtod(argv[6], NULL) : 0.0;
     omni_model *model;
 
