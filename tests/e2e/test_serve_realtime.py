@@ -633,6 +633,25 @@ class Realtime(unittest.TestCase):
         self.assertLess(self.server.rss() - before, 64 << 20)
         c.events.clear()                # cut anywhere
 
+    def test_033_interruption_switched_off(self):
+        c = self.connect(manual=False)
+        c.session(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+        c.append(self.voice + self.voice)
+        for _ in range(2):
+            self.assertEqual(c.until("response.done")["response"]["status"], "completed")
+
+    def test_many_connections_leave_no_descriptor(self):
+        before = None
+        for i in range(200):
+            c = self.connect(manual=False)
+            c.sock.close()
+            if i == 20:
+                before = self.server.descriptors()
+        deadline = time.monotonic() + 30
+        while self.server.descriptors() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertLessEqual(self.server.descriptors(), before)
+
     def test_160_commits_while_a_response_runs(self):
         c = self.connect()
         c.say(QUESTION)
