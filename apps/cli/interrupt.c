@@ -1,4 +1,4 @@
-/* The signal handler touches only lock-free atomics, unlink, _exit and omni_session_cancel. */
+/* The signal handler touches only lock-free atomics, unlink, tcsetattr, _exit and omni_session_cancel. */
 #include "interrupt.h"
 
 #include "options.h"
@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { FILES = 4 };
@@ -13,6 +14,7 @@ enum { FILES = 4 };
 static _Atomic(omni_session *) running;
 static atomic_int watched, count;
 static _Atomic(const char *) files[FILES];
+static _Atomic(const struct termios *) terminal;
 
 static void on_signal(int signal_number)
 {
@@ -27,6 +29,8 @@ static void on_signal(int signal_number)
         const char *path = atomic_load(&files[i]);
         if (path) unlink(path);
     }
+    const struct termios *before_us = atomic_load(&terminal);
+    if (before_us) tcsetattr(STDIN_FILENO, TCSANOW, before_us);
     _exit(CLI_INTERRUPTED);
 }
 
@@ -58,6 +62,11 @@ void cli_interrupt_watch(bool on)
 bool cli_interrupted(void)
 {
     return atomic_load(&count) > 0;
+}
+
+void cli_interrupt_terminal(const struct termios *before)
+{
+    atomic_store(&terminal, before);
 }
 
 int cli_interrupt_add_file(const char *path)

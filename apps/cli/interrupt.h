@@ -6,6 +6,8 @@
 
 #include <omni.h>
 
+struct termios;
+
 /* SIGINT, SIGTERM and SIGHUP ask the run to stop, a second one ends the process at once (after
  * removing the temporary files). SIGPIPE and SIGXFSZ are ignored: writes then fail with a reason. */
 void cli_interrupt_install(void);
@@ -14,6 +16,10 @@ void cli_interrupt_session(omni_session *session);
 /* While watched, the running code promises to ask cli_interrupted often. */
 void cli_interrupt_watch(bool on);
 bool cli_interrupted(void);
+
+/* How the terminal was before the program changed it, restored if the process is ended by a signal; NULL: it is
+ * so again. Stays the caller's. */
+void cli_interrupt_terminal(const struct termios *before);
 
 /* A file to unlink if the process is ended by a signal: a slot number, or -1 when all are taken.
  * path stays the caller's and must not change until removed. */

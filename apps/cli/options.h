@@ -81,5 +81,6 @@ int cli_convert(const cli_args *args);
 int cli_quantize(const cli_args *args);
 int cli_pull(const cli_args *args);
 int cli_serve(const cli_args *args);
+int cli_talk(const cli_args *args);
 
 #endif

@@ -72,7 +72,8 @@ static int new_arrays(omni_engine *e)
     e->symbols = om_calloc(lambda, sizeof *e->symbols);
     e->logits = om_calloc(lambda * ((size_t)hp->dec.units + 1), sizeof *e->logits);
     if (!e->sessions || !e->batch || !e->served || !e->slots || !e->fed || !e->picked || !e->hidden ||
-        !e->prefill_ids || !e->prefill_rows || !e->runs || !e->mel || !e->rows || !e->speech_rows || !e->symbols || !e->logits)
+        !e->prefill_ids || !e->prefill_rows || !e->runs || !e->mel || !e->rows ||
+        !e->speech_rows || !e->symbols || !e->logits)
         return om_fail(OMNI_ERR_MEMORY, "no memory for an engine of %d slots", e->params.n_slots);
     return OMNI_OK;
 }
@@ -94,8 +95,10 @@ static int new_stages(omni_engine *e)
                                          .max_tokens = e->params.n_ctx,
                                          .layer0_sharing = e->params.layer0_sharing,
                                          .f32_cache = m->force_f32 };
+    int chunk = e->params.prefill_chunk;
     om_lm_params lm = { .n_slots = e->params.n_slots, .n_ctx_slot = e->params.n_ctx,
-                        .n_prefix = prompt->begin.n + prompt->user.n, .n_batch = e->n_prefill > e->params.prefill_chunk ? e->n_prefill : e->params.prefill_chunk,
+                        .n_prefix = prompt->begin.n + prompt->user.n,
+                        .n_batch = e->n_prefill > chunk ? e->n_prefill : chunk,
                         .f32 = m->force_f32 };
     int rc = om_device_new(compute_threads(e), m->use_gpu, &e->dev);
 

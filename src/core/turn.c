@@ -307,13 +307,25 @@ static int finish_encoder(omni_session *s)
     return rc ? rc : ask(s, e->speech_rows);
 }
 
+/* Does a turn that was begun wait for the encoder? */
+static bool somebody_waits(const omni_engine *e)
+{
+    for (int i = 0; i < e->params.n_slots; i++)
+        if (e->sessions[i] && e->sessions[i]->state == OM_ENCODE && !e->sessions[i]->ahead)
+            return true;
+    return false;
+}
+
+/* One question at a time, in turns; those begun before those prepared ahead, which give way in the middle. */
 int om_turn_encode(omni_session *s)
 {
     omni_engine *e = s->engine;
     int64_t start;
     int rc;
 
-    if (e->encoding && e->encoding != s)
+    if (e->encoding && e->encoding != s && e->encoding->ahead && !s->ahead)
+        om_listen_forget(e->encoding);
+    if ((e->encoding && e->encoding != s) || (s->ahead && somebody_waits(e)))
         return OMNI_AGAIN;
     if (!e->encoding)
         return start_encoder(s);
@@ -352,8 +364,8 @@ static int record_prompt(omni_session *s)
     return rc;
 }
 
-/* The next run of positions, at most `limit`, into the batch: how many; 0: nothing is left, the answer can begin. All but
- * the last position, which the first step feeds. */
+/* The next run of positions, at most `limit`: how many; 0: nothing is left, the answer can begin. All but the last
+ * position, which the first step feeds. */
 static int next_run(omni_session *s, int limit, const int32_t **ids, const float **rows)
 {
     omni_engine *e = s->engine;

@@ -1,9 +1,11 @@
-/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]: the same sessions one at a time and all at
- * once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
+/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]: the same sessions one at a time and all
+ * at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
  * asking for so long at its own moments, and the time from the end of a question to the first audio.
  * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header. */
 #include "omni.h"
 
+#include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +108,7 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static omni_engine *new_engine(const omni_model *model, int n, int threads, int batching, omni_session **sessions)
+static omni_engine *new_engine(const omni_model *model, int n, int threads, bool batching, omni_session **sessions)
 {
     omni_engine_params p = omni_engine_default_params();
     omni_session_params sp = omni_session_default_params();
@@ -139,9 +141,10 @@ static void sum_stats(omni_session **sessions, int n, const char *name)
         sum.t_decoder = one.t_decoder > sum.t_decoder ? one.t_decoder : sum.t_decoder;
         sum.t_vocoder = one.t_vocoder > sum.t_vocoder ? one.t_vocoder : sum.t_vocoder;
     }
-    printf("  %s, ms: all of mel %.0f, encoder %.0f, adaptor %.0f, prefill %.0f; the longest of llm %.0f, decoder %.0f, "
-           "vocoder %.0f\n", name, (double)sum.t_mel / 1e3, (double)sum.t_encoder / 1e3, (double)sum.t_adaptor / 1e3,
-           (double)sum.t_prefill / 1e3, (double)sum.t_llm / 1e3, (double)sum.t_decoder / 1e3, (double)sum.t_vocoder / 1e3);
+    printf("  %s, ms: all of mel %.0f, encoder %.0f, adaptor %.0f, prefill %.0f; the longest of "
+           "llm %.0f, decoder %.0f, vocoder %.0f\n", name, (double)sum.t_mel / 1e3, (double)sum.t_encoder / 1e3, (double)sum.t_adaptor / 1e3,
+           (double)sum.t_prefill / 1e3, (double)sum.t_llm / 1e3, (double)sum.t_decoder / 1e3,
+           (double)sum.t_vocoder / 1e3);
 }
 
 static void compare(const omni_model *model, int n, int threads, int rounds)
@@ -153,7 +156,7 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
     size_t n_audio[3];
 
     for (int b = 0; b < 2; b++)
-        engines[b] = new_engine(model, n, threads, b, sessions[b]);
+        engines[b] = new_engine(model, n, threads, b > 0, sessions[b]);
     for (int r = -1; r < rounds; r++)       /* the first warms up */
         for (int mode = 0; mode < 3; mode++) {
             double before = cpu(), t = run(engines[mode != 1], sessions[mode != 1], n, mode > 0, &n_audio[mode]);
@@ -168,8 +171,9 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
         qsort(work[mode], (size_t)rounds, sizeof(double), by_size);
         if (mode == 0)
             single = times[0][rounds / 2];
-        printf("%-22s %7.3f s, %6.1f s of sound per second, %.2f x; %.3f s of processor\n", names[mode], times[mode][rounds / 2],
-               (double)n_audio[mode] / RATE / times[mode][rounds / 2], single / times[mode][rounds / 2], work[mode][rounds / 2]);
+        printf("%-22s %7.3f s, %6.1f s of sound per second, %.2f x; %.3f s of processor\n", names[mode],
+               times[mode][rounds / 2], (double)n_audio[mode] / RATE / times[mode][rounds / 2],
+               single / times[mode][rounds / 2], work[mode][rounds / 2]);
     }
     for (int b = 0; b < 2; b++) {
         for (int i = 0; i < n; i++)
@@ -178,75 +182,121 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
     }
 }
 
-/* Person i speaks the question in real time, listens to the answer in real time, thinks half a second to two. */
-static void live(const omni_model *model, int n, int threads, double seconds, int batching)
+typedef enum manner { BY_HAND, LISTENING, PREPARING } manner;    /* end_input; turn taking; with speculation */
+
+typedef struct person {
+    double begin;               /* of the question */
+    double first;               /* sound of the answer */
+    size_t n_pushed, n_audio;
+    bool asked;
+} person;
+
+static double uniform(double from, double to)
 {
+    return from + (to - from) * rand() / RAND_MAX;
+}
+
+/* 20 ms at a time, as it is spoken, and silence behind it when the session listens. */
+static bool speak(omni_session *s, person *p, manner how)
+{
+    static const float silence[320];
+    double t = now() - p->begin;
+
+    for (int k = 0; k < 64; k++) {
+        bool over = p->n_pushed >= n_question;
+        size_t n = over || n_question - p->n_pushed > 320 ? 320 : n_question - p->n_pushed;
+
+        if ((over && how == BY_HAND) || (double)(p->n_pushed + n) / RATE > t)
+            return k > 0;
+        if (omni_session_push_audio(s, over ? silence : question + p->n_pushed, n))
+            die();
+        p->n_pushed += n;
+        if (how == BY_HAND && p->n_pushed == n_question && omni_session_end_input(s))
+            die();
+    }
+    return true;
+}
+
+typedef struct tally { double *waits; int n, n_underruns, most; } tally;
+
+static void hear(omni_session *s, person *p, tally *all)
+{
+    size_t before = p->n_audio;
+    double first = p->first, played;
+    int ended = take(s, &p->n_audio, &p->first);
+
+    /* Sound that comes after what was there has been played. */
+    if (first > 0.0 && p->n_audio > before && now() - first > (double)before / RATE)
+        all->n_underruns++;
+    if (!ended)
+        return;
+    if (p->first > 0.0 && all->n < all->most)
+        all->waits[all->n++] = p->first - p->begin - (double)n_question / RATE;
+    played = p->first + (double)p->n_audio / RATE;
+    *p = (person){ .begin = (played > now() ? played : now()) + uniform(0.5, 2.0) };
+}
+
+/* Each speaks the question in real time, listens to the answer, thinks half a second to two. */
+static void live(const omni_model *model, int n, int threads, double seconds, manner how, bool batching)
+{
+    static const char *const names[] = { "end_input", "300 ms of silence", "300 ms of silence, speculation" };
+    omni_turn_params turns = omni_turn_default_params();
     omni_session *sessions[MOST];
     omni_engine *engine = new_engine(model, n, threads, batching, sessions);
-    double *waits = calloc((size_t)n * 1000, sizeof *waits), start = now();
-    struct { double begin, asked, first; size_t n_pushed, n_audio; int waits; } p[MOST];
-    int n_waits = 0, n_under = 0;
+    person people[MOST];
+    tally t = { .most = n * 1000 };
+    double start = now(), busy = cpu();
 
+    t.waits = calloc((size_t)t.most, sizeof *t.waits);
+    turns.silence_ms = 300;
+    turns.speculate = how == PREPARING;
     srand(1);
     for (int i = 0; i < n; i++) {
-        memset(&p[i], 0, sizeof p[i]);
-        p[i].begin = start + 4.0 * rand() / RAND_MAX;
+        people[i] = (person){ .begin = start + uniform(0.0, 4.0) };
+        if (how != BY_HAND && omni_session_set_turns(sessions[i], &turns))
+            die();
     }
-    while (waits && now() - start < seconds) {
-        int rc = omni_engine_step(engine);
+    while (t.waits && now() - start < seconds) {
+        bool idle = true;
 
-        for (int i = 0; i < n; i++) {
-            double t = now() - p[i].begin;
-            size_t due = t < 0.0 ? 0 : (size_t)(t * RATE);
-
-            due = due > n_question ? n_question : due;
-            if (!p[i].waits && due >= p[i].n_pushed + 320 - (due == n_question ? 319 : 0)) {
-                if (omni_session_push_audio(sessions[i], question + p[i].n_pushed, due - p[i].n_pushed))
-                    die();
-                p[i].n_pushed = due;
-                rc = OMNI_OK;
-            }
-            if (!p[i].waits && p[i].n_pushed == n_question) {
-                if (omni_session_end_input(sessions[i]))
-                    die();
-                p[i].asked = now();
-                p[i].waits = 1;
-            }
-            if (p[i].waits) {
-                size_t before = p[i].n_audio;
-                double first = p[i].first;
-                int ended = take(sessions[i], &p[i].n_audio, &p[i].first);
-
-                /* Sound that comes after what was there has been played. */
-                if (first > 0.0 && p[i].n_audio > before && now() - first > (double)before / RATE)
-                    n_under++;
-                if (ended) {
-                    if (p[i].first > 0.0 && n_waits < n * 1000)
-                        waits[n_waits++] = p[i].first - p[i].asked;
-                    t = p[i].first + (double)p[i].n_audio / RATE;
-                    memset(&p[i], 0, sizeof p[i]);
-                    p[i].begin = (t > now() ? t : now()) + 0.5 + 1.5 * rand() / RAND_MAX;
-                }
-            }
-        }
-        if (rc == OMNI_AGAIN)
+        for (int i = 0; i < n; i++)
+            idle = !speak(sessions[i], &people[i], how) && idle;
+        if (omni_engine_step(engine) != OMNI_AGAIN)
+            idle = false;
+        for (int i = 0; i < n; i++)
+            hear(sessions[i], &people[i], &t);
+        if (idle)
             nanosleep(&(struct timespec){ 0, 2000000 }, NULL);
     }
-    if (n_waits) {
-        qsort(waits, (size_t)n_waits, sizeof *waits, by_size);
-        printf("live, batching %s: %d conversations, %d answers in %.0f s; first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d "
-               "underruns\n", batching ? "on" : "off", n, n_waits, seconds, 1e3 * waits[n_waits / 2],
-               1e3 * waits[n_waits * 95 / 100], 1e3 * waits[n_waits * 99 / 100], n_under);
+    if (t.n) {
+        qsort(t.waits, (size_t)t.n, sizeof *t.waits, by_size);
+        printf("live, %s, batching %s: %d conversations, %d answers in %.0f s, %.0f %% of a processor; "
+               "end of speech to first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d underruns\n", names[how], batching ? "on" : "off", n,
+               t.n, seconds, 100.0 * (cpu() - busy) / seconds, 1e3 * t.waits[t.n / 2], 1e3 * t.waits[t.n * 95 / 100],
+               1e3 * t.waits[t.n * 99 / 100], t.n_underruns);
     }
     for (int i = 0; i < n; i++)
         omni_session_free(sessions[i]);
     omni_engine_free(engine);
-    free(waits);
+    free(t.waits);
+}
+
+/* The recording without the silence at its end. */
+static void cut_end(void)
+{
+    float peak = 0.0f;
+
+    for (size_t i = 0; i < n_question; i++)
+        peak = fabsf(question[i]) > peak ? fabsf(question[i]) : peak;
+    while (n_question > RATE / 2 && fabsf(question[n_question - 1]) < 0.05f * peak)
+        n_question--;
 }
 
 int main(int argc, char **argv)
 {
-    int n = argc > 3 ? atoi(argv[3]) : 32, threads = argc > 4 ? atoi(argv[4]) : 1, rounds = argc > 5 ? atoi(argv[5]) : 3;
+    int n = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 32;
+    int threads = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 1;
+    int rounds = argc > 5 ? (int)strtol(argv[5], NULL, 10) : 3;
     double seconds = argc > 6 ? strtod(argv[6], NULL) : 0.0;
     omni_model *model;
 
@@ -261,8 +311,11 @@ int main(int argc, char **argv)
     if (rounds)
         compare(model, n, threads, rounds);
     if (seconds > 0.0) {
-        live(model, n, threads, seconds, 0);
-        live(model, n, threads, seconds, 1);
+        cut_end();
+        live(model, n, threads, seconds, BY_HAND, false);
+        live(model, n, threads, seconds, BY_HAND, true);
+        live(model, n, threads, seconds, LISTENING, true);
+        live(model, n, threads, seconds, PREPARING, true);
     }
     omni_model_free(model);
     return 0;

@@ -8,7 +8,7 @@ import unittest
 
 from program import OMNI, SOURCE, run
 
-COMMANDS = ["ask", "info", "probe", "bench", "synth-model", "convert", "quantize", "pull"]
+COMMANDS = ["ask", "talk", "serve", "info", "probe", "bench", "synth-model", "convert", "quantize", "pull"]
 
 
 def text(r):

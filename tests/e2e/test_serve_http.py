@@ -209,6 +209,15 @@ class Http(unittest.TestCase):
         s.close()
         self.assertTrue(got.startswith(b"HTTP/1.1 200"), got[:100])
 
+    def test_the_page_and_its_policy(self):
+        for path, kind in (("/", "text/html"), ("/app.js", "text/javascript"), ("/worklets.js", "text/javascript"), ("/style.css", "text/css")):
+            status, headers, body = self.server.request("GET", path)
+            self.assertEqual((status, headers["content-type"]), (200, kind + "; charset=utf-8"))
+            self.assertTrue(body)
+            self.assertIn("default-src 'none'", headers["content-security-policy"])
+            self.assertEqual(headers["x-content-type-options"], "nosniff")
+        self.assertEqual(self.server.request("GET", "/../README.md")[0], 404)
+
     def test_requests_wait_for_a_slot_in_turn(self):
         waiting = [http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=DEADLINE) for _ in range(6)]
         for c in waiting:

@@ -613,6 +613,45 @@ class Realtime(unittest.TestCase):
         c.frame(1, b'{"type":"nope","type":"input_audio_buffer.clear"}')
         c.until("input_audio_buffer.cleared")
 
+    def test_159_a_receiver_that_stops_reading_is_dropped_alone(self):
+        c, other = self.connect(), self.connect()
+        c.append(bytes(480000), chunk=480000)
+        c.send("input_audio_buffer.commit")
+        item = c.until("conversation.item.done")["item"]["id"]
+        before = self.server.rss()
+        try:
+            for _ in range(60):         # 40 MB of answers that nobody reads
+                c.send("conversation.item.retrieve", item_id=item)
+        except OSError:
+            pass
+        other.say(QUESTION)
+        self.assertEqual(other.respond()["status"], "completed")
+        with self.assertRaises((Closed, OSError)) as closed:
+            for _ in range(60):
+                c.next(20)
+        self.assertNotIsInstance(closed.exception, TimeoutError)
+        self.assertLess(self.server.rss() - before, 64 << 20)
+        c.events.clear()                # cut anywhere
+
+    def test_033_interruption_switched_off(self):
+        c = self.connect(manual=False)
+        c.session(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+        c.append(self.voice + self.voice)
+        for _ in range(2):
+            self.assertEqual(c.until("response.done")["response"]["status"], "completed")
+
+    def test_many_connections_leave_no_descriptor(self):
+        before = None
+        for i in range(200):
+            c = self.connect(manual=False)
+            c.sock.close()
+            if i == 20:
+                before = self.server.descriptors()
+        deadline = time.monotonic() + 30
+        while self.server.descriptors() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertLessEqual(self.server.descriptors(), before)
+
     def test_160_commits_while_a_response_runs(self):
         c = self.connect()
         c.say(QUESTION)

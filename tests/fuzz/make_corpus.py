@@ -133,5 +133,27 @@ def torch_files():
     save("pickle", "itself", b"\x80\4]\x94h\0a}(h\0K\1u\x86.")
 
 
+def server():
+    import base64
+    import json
+
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"},
+               {"type": "input_audio", "audio": base64.b64encode(bytes(40)).decode()}]}
+    tone = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16)) + chunk(b"data", bytes(64))
+    wave = base64.b64encode(b"RIFF" + struct.pack("<I", 4 + len(tone)) + b"WAVE" + tone).decode()
+    for name, value in {
+            "session": {"type": "realtime", "instructions": "x", "output_modalities": ["text"], "max_output_tokens": 5, "audio": {
+                "input": {"format": {"type": "audio/pcm", "rate": 24000}, "turn_detection": {"type": "server_vad", "threshold": 0.4}},
+                "output": {"voice": "x", "speed": 1.1, "format": {"type": "audio/pcmu"}}}},
+            "beta": {"modalities": ["text", "audio"], "input_audio_format": "g711_alaw", "temperature": 0.7, "turn_detection": None},
+            "item": message, "call": {"type": "function_call_output", "call_id": "c", "output": "o"},
+            "assistant": {"type": "message", "role": "assistant", "id": "i", "content": [{"type": "text", "text": "y"}]},
+            "chat": {"model": "m", "messages": [{"role": "user", "content": "x"}], "temperature": 0.5, "stream": True, "n": 1},
+            "chat-audio": {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": wave, "format": "wav"}}]}],
+                           "modalities": ["text", "audio"], "audio": {"voice": "v", "format": "wav"}, "max_tokens": 9}}.items():
+        save("server", name, json.dumps(value).encode())
+    save("server", "base64", base64.b64encode(bytes(range(100))))
+
+
 if __name__ == "__main__":
-    gguf(), metadata(), utf8(), wav(), torch_files()
+    gguf(), metadata(), utf8(), wav(), torch_files(), server()

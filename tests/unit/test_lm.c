@@ -329,6 +329,41 @@ static void temperature_gives_the_softmax(void **state)
     om_lm_free(lm);
 }
 
+/* Two prompts of other lengths in one pass, beside what a third slot holds: the tokens of two passes. */
+static void several_prompts_in_one_pass(void **state)
+{
+    enum { A = 9, B = 5 };
+    om_lm_params params = { .n_slots = 3, .n_ctx_slot = 64, .n_batch = 16, .n_threads = 1, .f32 = true };
+    int slots[2] = { 2, 0 }, lengths[2] = { A - 1, B - 1 };
+    int32_t both[A + B - 2], next[2][2];
+    om_lm *lm = NULL;
+
+    (void)state;
+    assert_int_equal(om_lm_new(model, &params, &lm), OMNI_OK);
+    memcpy(both, prompt, (A - 1) * sizeof *both);
+    memcpy(both + A - 1, prompt + 3, (B - 1) * sizeof *both);
+    for (int together = 0; together < 2; together++) {
+        int32_t fed[2] = { prompt[A - 1], prompt[3 + B - 1] };
+
+        om_lm_cut(lm, 0, 0);
+        om_lm_cut(lm, 2, 0);
+        if (together) {
+            assert_int_equal(om_lm_prefill_many(lm, 2, slots, lengths, both, NULL), OMNI_OK);
+        } else {
+            assert_int_equal(om_lm_prefill(lm, 2, both, NULL, A - 1), OMNI_OK);
+            assert_int_equal(om_lm_prefill(lm, 0, both + A - 1, NULL, B - 1), OMNI_OK);
+            assert_int_equal(om_lm_prefill(lm, 1, both, NULL, 3), OMNI_OK);
+        }
+        assert_true(om_lm_used(lm, 2) == A - 1 && om_lm_used(lm, 0) == B - 1 && om_lm_used(lm, 1) == 3);
+        assert_int_equal(om_lm_step(lm, 2, slots, fed, next[together], NULL), OMNI_OK);
+    }
+    assert_memory_equal(next[0], next[1], sizeof next[0]);
+    lengths[1] = 9;     /* 17 in all */
+    assert_int_equal(om_lm_prefill_many(lm, 2, slots, lengths, both, NULL), OMNI_ERR_ARG);
+    assert_true(om_lm_used(lm, 2) == A && om_lm_used(lm, 0) == B);
+    om_lm_free(lm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +373,7 @@ int main(void)
         cmocka_unit_test(cuts_and_copies_are_exact),
         cmocka_unit_test(rows_stand_for_tokens),
         cmocka_unit_test(slots_share_a_step),
+        cmocka_unit_test(several_prompts_in_one_pass),
         cmocka_unit_test(limits),
         cmocka_unit_test(an_interruption_leaves_no_trace),
         cmocka_unit_test(temperature_gives_the_softmax),

@@ -160,6 +160,58 @@ static void sharing_of_layer_0_changes_nothing(void **state)
     forget_answer(&plain);
 }
 
+/* Five at once, two turns each, in one pass per stage and one after another. */
+static void batching_changes_nothing(void **state)
+{
+    enum { N = 5 };
+    omni_engine_params params = omni_engine_default_params();
+    answer answers[2][2][N];
+    int steps[2] = {0};
+
+    (void)state;
+    memset(answers, 0, sizeof answers);
+    params.n_slots = N;
+    params.n_threads = 1;
+    params.prefill_chunk = 12;
+    for (int batching = 0; batching < 2; batching++) {
+        omni_session *sessions[N];
+        omni_engine *engine;
+
+        params.batching = batching;
+        assert_int_equal(omni_engine_new(model, &params, &engine), OMNI_OK);
+        for (int i = 0; i < N; i++)
+            sessions[i] = new_session(engine, 6 + i);
+        for (int turn = 0; turn < 2; turn++) {
+            bool begun[N] = { false };
+            int running = N;
+
+            for (int i = 0; i < N; i++) {
+                if (i == 3)     /* ids among rows */
+                    assert_int_equal(omni_session_push_text(sessions[i], "how are you"), OMNI_OK);
+                else
+                    ask_sound(sessions[i], i + turn);
+            }
+            for (; running; steps[batching]++) {
+                running = 0;
+                assert_int_equal(omni_engine_step(engine), OMNI_OK);
+                for (int i = 0; i < N; i++)
+                    running += !listen_to(sessions[i], &answers[batching][turn][i], &begun[i]);
+            }
+        }
+        for (int i = 0; i < N; i++)
+            omni_session_free(sessions[i]);
+        omni_engine_free(engine);
+    }
+    assert_true(steps[1] < steps[0]);       /* prefills went together */
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(answers[0][turn][i].end, OMNI_EVENT_END);
+            assert_same_answer(&answers[0][turn][i], &answers[1][turn][i]);
+            forget_answer(&answers[0][turn][i]);
+            forget_answer(&answers[1][turn][i]);
+        }
+}
+
 static void sessions_do_not_disturb_each_other(void **state)
 {
     enum { N = 3 };
@@ -340,6 +392,7 @@ int main(void)
         cmocka_unit_test(history_equals_one_long_prompt),
         cmocka_unit_test(prefix_cache_changes_nothing),
         cmocka_unit_test(sharing_of_layer_0_changes_nothing),
+        cmocka_unit_test(batching_changes_nothing),
         cmocka_unit_test(sessions_do_not_disturb_each_other),
         cmocka_unit_test(oldest_turns_are_forgotten),
         cmocka_unit_test(full_context_ends_the_answer),

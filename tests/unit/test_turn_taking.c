@@ -4,6 +4,8 @@
 #include "unit/conversation.h"
 #include "unit/speech_sound.h"
 
+#include "base/memory.h"
+
 enum { MS = 16, SECOND = 16000, TOKENS = 8, MOST = 64 };
 
 static omni_model *model;
@@ -572,6 +574,113 @@ static void an_idle_receiver_stops_the_ear(void **state)
     omni_engine_free(engine);
 }
 
+/* One turn is being prepared when another is asked: that one has the encoder at once, and both are answered. */
+static void a_preparation_gives_way(void **state)
+{
+    omni_turn_params p = params_of(300, true);
+    omni_engine *engine = new_engine(model, 3, 0);
+    omni_session *s = listening(engine, &p), *other = new_session(engine, TOKENS), *hand = new_session(engine, TOKENS);
+    tape t = new_tape(2500);
+    log_of_events l = { .n = 0 };
+    float x[12000];
+    size_t ms = 0;
+    answer a, b;
+
+    (void)state;
+    make_sound(x, 12000, 2);
+    assert_int_equal(omni_session_push_audio(other, x, 12000), OMNI_OK);    /* heard while the other speaks */
+    om_encoder_set_slice(engine->encoder, 1.0);     /* half a layer */
+    speak(&t, 500, 800, 1);
+    while (engine->encoding != s) {
+        play(s, &t, ms, ms + 10, 1, &l);
+        assert_true((ms += 10) < 1100);
+    }
+    assert_true(s->ahead);
+    assert_int_equal(omni_session_end_input(other), OMNI_OK);
+    for (int i = 0; engine->encoding != other; i++) {
+        assert_true(i < 3);
+        omni_engine_step(engine);
+    }
+    assert_false(s->ahead);
+    finish(other, &a);
+    say(hand, 2, &b);
+    assert_same_answer(&a, &b);
+    forget_answer(&a);
+    forget_answer(&b);
+    play(s, &t, ms, 2500, 0, &l);
+    settle_down(s, &l);
+    check_kinds(&l, "()BE");
+    assert_int_equal(omni_session_reset(hand), OMNI_OK);
+    ask_by_hand(hand, &t, l.events[0].sample_offset, l.events[1].sample_offset, &b);
+    assert_same_answer(&l.answers[0], &b);
+    forget_answer(&b);
+    forget_log(&l);
+    free(t.x);
+    omni_session_free(s);
+    omni_session_free(other);
+    omni_session_free(hand);
+    omni_engine_free(engine);
+}
+
+/* What can fail fails, once each: set_turns refuses and changes nothing; a preparation that fails is not noticed; a
+ * turn that fails ends FAILED, and the next is as ever. */
+static void failures_leave_it_whole(void **state)
+{
+    omni_turn_params p = params_of(300, true);
+    omni_engine *engine = new_engine(model, 1, 0);
+    tape t = new_tape(3300);
+    log_of_events l = { .n = 0 };
+    int refused = 0, unnoticed = 0, failed = 0;
+    bool more = true;
+    answer plain = { .n_text = 0 };
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    speak(&t, 2000, 2200, 2);
+    for (long n = 0; more; n++) {
+        omni_session *s = new_session(engine, 3);
+        int rc;
+
+        p.interrupt_ms = 0;
+        om_torture_arm(n);
+        rc = omni_session_set_turns(s, &p);
+        if (rc) {
+            om_torture_arm(0);
+            assert_int_equal(rc, OMNI_ERR_MEMORY);
+            assert_null(s->ear.vad);
+            refused++;
+            assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        }
+        play(s, &t, 0, 1500, 0, &l);
+        settle_down(s, &l);
+        more = n == 0 || om_torture_count() >= n || rc;
+        om_torture_arm(0);
+        if (l.answers[0].end == OMNI_EVENT_END) {
+            check_kinds(&l, "()BE");
+            if (n == 0) {
+                plain = l.answers[0];
+                l.answers[0] = (answer){ .n_text = 0 };
+            } else {
+                assert_same_answer(&l.answers[0], &plain);
+                unnoticed++;
+            }
+        } else {
+            check_kinds(&l, "()BF");
+            failed++;
+        }
+        forget_log(&l);
+        play(s, &t, 1500, 3300, 0, &l);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE");
+        forget_log(&l);
+        omni_session_free(s);
+    }
+    assert_true(refused >= 3 && unnoticed > 1 && failed > 0);
+    forget_answer(&plain);
+    free(t.x);
+    omni_engine_free(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +695,8 @@ int main(void)
         cmocka_unit_test(segments_wait_for_end_input),
         cmocka_unit_test(a_long_question_is_cut),
         cmocka_unit_test(an_idle_receiver_stops_the_ear),
+        cmocka_unit_test(a_preparation_gives_way),
+        cmocka_unit_test(failures_leave_it_whole),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
