@@ -162,7 +162,7 @@ static PaError hear(talk_sound *s)
 static void pace(talk_sound *s)
 {
     const double ahead = (double)++s->blocks * 0.01 - (now_seconds() - s->start);
-    if (ahead > 0.5 && s->blocks < 100) s->clockless = true;
+    if (ahead > 0.2 && s->blocks < 100) s->clockless = true;
     if (!s->clockless || ahead <= 0) return;
     const struct timespec rest = {.tv_nsec = (long)(fmin(ahead, 0.9) * 1e9)};
     nanosleep(&rest, NULL);

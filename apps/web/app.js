@@ -90,6 +90,7 @@ async function startSound() {
 }
 
 async function startMicrophone() {
+  if (!navigator.mediaDevices) throw new Error('A browser gives the microphone to https pages and to localhost only; type, or play a file.');
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
   });

@@ -108,7 +108,8 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static omni_engine *new_engine(const omni_model *model, int n, int threads, bool batching, omni_session **sessions)
+static omni_engine *new_engine(const omni_model *model, int n, int threads, bool batching, bool history,
+                               omni_session **sessions)
 {
     omni_engine_params p = omni_engine_default_params();
     omni_session_params sp = omni_session_default_params();
@@ -117,7 +118,7 @@ static omni_engine *new_engine(const omni_model *model, int n, int threads, bool
     p.n_slots = n;
     p.n_threads = threads;
     p.batching = batching;
-    sp.keep_history = false;
+    sp.keep_history = history;     /* without, nothing can be prepared ahead after the first turn */
     if (omni_engine_new(model, &p, &engine))
         die();
     for (int i = 0; i < n; i++)
@@ -156,7 +157,7 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
     size_t n_audio[3];
 
     for (int b = 0; b < 2; b++)
-        engines[b] = new_engine(model, n, threads, b > 0, sessions[b]);
+        engines[b] = new_engine(model, n, threads, b > 0, false, sessions[b]);
     for (int r = -1; r < rounds; r++)       /* the first warms up */
         for (int mode = 0; mode < 3; mode++) {
             double before = cpu(), t = run(engines[mode != 1], sessions[mode != 1], n, mode > 0, &n_audio[mode]);
@@ -242,7 +243,7 @@ static void live(const omni_model *model, int n, int threads, double seconds, ma
     static const char *const names[] = { "end_input", "300 ms of silence", "300 ms of silence, speculation" };
     omni_turn_params turns = omni_turn_default_params();
     omni_session *sessions[MOST];
-    omni_engine *engine = new_engine(model, n, threads, batching, sessions);
+    omni_engine *engine = new_engine(model, n, threads, batching, true, sessions);
     person people[MOST];
     tally t = { .most = n * 1000 };
     double start = now(), busy = cpu();

@@ -140,7 +140,7 @@ class Headless(unittest.TestCase):
         for _ in range(2):
             t.key()
             t.wait_for("listening")
-            time.sleep(0.7)
+            time.sleep(1)
             t.key()
             for state in ("thinking", "speaking", "ready"):
                 t.wait_for(state)
@@ -158,7 +158,7 @@ class Headless(unittest.TestCase):
         t.wait_for("ready")
         t.key()
         t.wait_for("listening")
-        time.sleep(0.7)
+        time.sleep(1)
         t.key()
         t.wait_for("speaking")
         time.sleep(0.3)
@@ -181,7 +181,7 @@ class Headless(unittest.TestCase):
                 t.key()
                 t.wait_for("listening")
             if wait == "speaking":
-                time.sleep(0.5)
+                time.sleep(1)
                 t.key()
                 t.wait_for("speaking")
             t.p.send_signal(signal.SIGINT)
