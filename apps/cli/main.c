@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_help(const char *word)
 {
@@ -51,7 +52,11 @@ static int run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    /* Room for every text: then only cli_stdout_flush writes, and learns the reason when it can not. */
+    static char room[1 << 16];
+
     cli_interrupt_install();
+    if (!isatty(STDOUT_FILENO)) setvbuf(stdout, room, _IOFBF, sizeof room);
     if (argc < 2)
         return cli_usage("no command: wanted ask, info, convert or another one (omni --help lists them)");
     if (strcmp(argv[1], "help") == 0) {      /* omni help [COMMAND] */

@@ -126,8 +126,8 @@ class Outputs(unittest.TestCase):
         return p.returncode, out, err
 
     def test_interrupt_during_the_answer(self):
-        # A line of JSON for each event is more than the pipe holds: the program can not end before we let it.
-        command = ["ask", "--json", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hi", "-o", f"{self.out}/a.wav"]
+        # 900 tokens, a line of JSON each: more than the pipe holds, so it can not end before we let it.
+        command = ["ask", "--json", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hello", "-o", f"{self.out}/a.wav"]
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             code, _, err = self.interrupted(signal_number, command, lambda p: p.stdout.read(1) != b"")
             self.assertEqual(code, 130, err)
