@@ -43,8 +43,9 @@ step speak    "$python" train_speech_decoder.py "$build" --states ideal first --
               --noise 0.3 --rate 1.5e-3 --minutes 62 --out decoder-ideal.pt
 step typed    "$python" states.py "$build" typed "$build/stage1.pt" typed 9000
 step spoken   "$python" states.py "$build" spoken "$build/stage1.pt" spoken 9000
-step stage2   "$python" train_speech_decoder.py "$build" --states typed spoken --test spoken-test \
-              --start "$build/decoder-ideal.pt" --fold --noise 0.1 --rate 9e-4 --minutes 40 --threads 2 --out decoder.pt
+step fresh    "$python" fresh_repeats.py "$build" "$build/stage1.pt"
+step stage2   "$python" train_speech_decoder.py "$build" --states typed spoken fresh --test spoken-test \
+              --start "$build/decoder-ideal.pt" --fold --noise 0.1 --rate 9e-4 --minutes 50 --threads 2 --out decoder.pt
 step gguf     "$python" export_gguf.py "$build" "$build/gguf"
 step speech   "$python" evaluate_speech.py "$build" --count 150
 step unseen   "$python" evaluate_speech.py "$build" --count 100 --voices unseen

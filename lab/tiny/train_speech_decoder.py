@@ -13,6 +13,7 @@ is folded into the input layer.
 """
 
 import argparse
+import glob
 import json
 import math
 import os
@@ -52,8 +53,7 @@ class States:
 def answer_units(work):
     answers, units = Answers(work), Units(work)
     found = {row["text"]: merge(units.get(n))[0].astype(np.int64) for n, row in enumerate(answers.index)}
-    extra = f"{work}/units/first.json"
-    if os.path.exists(extra):
+    for extra in sorted(glob.glob(f"{work}/units/*.json")):        # first_words.py, fresh_repeats.py
         with open(extra) as f:
             found.update((text, np.array(u)) for text, u in json.load(f).items() if text not in found)
     return found
