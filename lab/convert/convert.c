@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "checksums.h"
 #include "convert-parts.h"
+#include "file-read.h"
 #include "gguf-in.h"
 #include "llm-quantize.h"
 #include "provenance.h"
@@ -280,8 +281,13 @@ static int open_sources(job *j)
 static void read_licence(job *j)
 {
     char path[PATH_MAX], line[512];
-    FILE *f = join(path, j->o->hf, "README.md") == OMNI_OK ? fopen(path, "rbe") : NULL;
+    uint64_t size;
+    int fd = -1;
+    FILE *f = join(path, j->o->hf, "README.md") == OMNI_OK && om_file_open(path, &fd, &size) == OMNI_OK ? fdopen(fd, "rb")
+                                                                                                       : NULL;
 
+    if (!f && fd >= 0)
+        close(fd);
     if (f && fgets(line, sizeof line, f) && strncmp(line, "---", 3) == 0) {
         for (int i = 0; i < 200 && fgets(line, sizeof line, f) && strncmp(line, "---", 3) != 0; i++) {
             if (strncmp(line, "license:", 8) != 0)

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "file-read.h"
 #include "json-fields.h"
 
 #include <errno.h>
@@ -317,26 +318,28 @@ static int read_config(const char *path, om_tokenizer *t)
 
 static int read_jinja(const char *path, om_tokenizer *t)
 {
-    FILE *f = fopen(path, "rbe");
-    char *text = om_calloc(MAX_TEMPLATE + 1, 1);
-    size_t n = f && text ? fread(text, 1, MAX_TEMPLATE + 1, f) : 0;
-    int rc = OMNI_OK;
+    char *text = NULL;
+    uint64_t size;
+    int fd, rc = om_file_open(path, &fd, &size);
 
-    if (!f || ferror(f))
-        rc = om_fail(OMNI_ERR_IO, "%s: can not be read: %s", path, strerror(errno));
-    else if (!text)
+    if (rc)
+        return rc;
+    if (size > MAX_TEMPLATE)
+        rc = om_fail(OMNI_ERR_FORMAT, "%s: found %llu bytes, wanted at most %d", path, (unsigned long long)size, MAX_TEMPLATE);
+    else if (!(text = om_calloc((size_t)size + 1, 1)))
         rc = no_memory(path);
-    else if (n > MAX_TEMPLATE || memchr(text, 0, n))
-        rc = om_fail(OMNI_ERR_FORMAT, "%s: wanted at most %d bytes of text", path, MAX_TEMPLATE);
-    if (f)
-        fclose(f);
-    if (!rc) {
-        om_free(t->chat_template);
-        t->chat_template = text;
-        return OMNI_OK;
+    else
+        rc = om_file_read(fd, path, 0, text, (size_t)size);
+    if (!rc && memchr(text, 0, (size_t)size))
+        rc = om_fail(OMNI_ERR_FORMAT, "%s: found a zero byte, wanted text", path);
+    close(fd);
+    if (rc) {
+        om_free(text);
+        return rc;
     }
-    om_free(text);
-    return rc;
+    om_free(t->chat_template);
+    t->chat_template = text;
+    return OMNI_OK;
 }
 
 /* ---- the whole ------------------------------------------------------------------------ */
