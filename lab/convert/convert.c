@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "checksums.h"
 #include "convert-parts.h"
-#include "file-read.h"
 #include "gguf-in.h"
 #include "llm-quantize.h"
 #include "provenance.h"
@@ -281,13 +280,10 @@ static int open_sources(job *j)
 static void read_licence(job *j)
 {
     char path[PATH_MAX], line[512];
-    uint64_t size;
-    int fd = -1;
-    FILE *f = join(path, j->o->hf, "README.md") == OMNI_OK && om_file_open(path, &fd, &size) == OMNI_OK ? fdopen(fd, "rb")
-                                                                                                       : NULL;
+    struct stat about;      /* a card is not needed: no error when there is none, and no waiting for a pipe */
+    const bool there = join(path, j->o->hf, "README.md") == OMNI_OK && stat(path, &about) == 0 && S_ISREG(about.st_mode);
+    FILE *f = there ? fopen(path, "rbe") : NULL;
 
-    if (!f && fd >= 0)
-        close(fd);
     if (f && fgets(line, sizeof line, f) && strncmp(line, "---", 3) == 0) {
         for (int i = 0; i < 200 && fgets(line, sizeof line, f) && strncmp(line, "---", 3) != 0; i++) {
             if (strncmp(line, "license:", 8) != 0)
