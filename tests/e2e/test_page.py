@@ -35,7 +35,6 @@ def install():
     return folder
 
 
-@unittest.skipUnless(os.path.isdir(MODEL), "there is no model in models/tiny")
 class Page(unittest.TestCase):
     def test_conversation_in_a_browser(self):
         browser = shutil.which("chromium")

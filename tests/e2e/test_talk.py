@@ -194,7 +194,6 @@ class Headless(unittest.TestCase):
             self.assertEqual((r.returncode, r.stderr.count(b"\n")), (2, 1))
 
 
-@unittest.skipUnless(os.path.isdir(MODEL), "there is no model in models/tiny")
 class Tiny(unittest.TestCase):
     """A spoken question through microphone and loudspeaker is answered as from a file."""
 

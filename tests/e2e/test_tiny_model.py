@@ -16,7 +16,6 @@ MODEL = os.environ["OMNI_TEST_MODEL"]
 QUESTIONS = f"{MODEL}/questions"
 
 
-@unittest.skipUnless(os.path.isdir(MODEL), "there is no model in models/tiny")
 class Tiny(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
