@@ -156,7 +156,7 @@ int cli_audio_read(const char *path, cli_audio *audio)
     SNDFILE *file = NULL;
     int rc = load(path, name, &b);
     if (rc != CLI_OK) goto done;
-    const char *refused = cli_sound_refused(b.data, b.n);
+    const char *refused = cli_sound_refused(b.data, &b.n);
     file = refused ? NULL : sf_open_virtual(&io, SFM_READ, &info, &b);
     if (!file) {
         rc = cli_error("%s: not a recording that can be read (%s); wanted wav, flac, ogg or mp3; convert it",

@@ -11,29 +11,37 @@ static uint32_t number(const unsigned char *p, bool big_endian)
 }
 
 /* RIFF and its elder sibling IFF are lists of chunks: four letters, a size, so many bytes, and a pad byte. */
-static const char *chunks_refused(const unsigned char *data, size_t n, bool big_endian, const char *samples)
+static const char *chunks_refused(const unsigned char *data, size_t *n, bool big_endian, const char *samples)
 {
-    for (size_t at = 12; n - at >= 8;) {
-        const size_t size = number(data + at + 4, big_endian), left = n - at - 8;
+    bool sound = false;
 
-        if (memcmp(data + at, samples, 4) == 0)
-            return NULL;        /* what follows is not read, or read to the file's end at most */
-        if (size > left)
+    for (size_t at = 12; *n - at >= 8;) {
+        const size_t size = number(data + at + 4, big_endian), left = *n - at - 8;
+
+        sound = sound || memcmp(data + at, samples, 4) == 0;
+        if (size > left && memcmp(data + at, samples, 4) == 0)
+            return NULL;        /* a stream does not know its length: the samples go to the file's end */
+        if (size > left && !sound)
             return "a chunk before the samples says it is longer than the file; the file is damaged or cut";
+        if (size > left) {
+            *n = at;            /* what comes after the samples is not needed */
+            return NULL;
+        }
         at += 8 + size + (size % 2 && size < left);
     }
-    return NULL;        /* without samples; libsndfile says so */
+    return NULL;                /* without samples: libsndfile says so */
 }
 
-const char *cli_sound_refused(const unsigned char *data, size_t n)
+const char *cli_sound_refused(const unsigned char *data, size_t *size)
 {
+    const size_t n = *size;
     const bool wav = n >= 12 && memcmp(data + 8, "WAVE", 4) == 0;
     const bool aiff = n >= 12 && (memcmp(data + 8, "AIFF", 4) == 0 || memcmp(data + 8, "AIFC", 4) == 0);
 
     if (wav && (memcmp(data, "RIFF", 4) == 0 || memcmp(data, "RIFX", 4) == 0))
-        return chunks_refused(data, n, data[3] == 'X', "data");
+        return chunks_refused(data, size, data[3] == 'X', "data");
     if (aiff && memcmp(data, "FORM", 4) == 0)
-        return chunks_refused(data, n, true, "SSND");
+        return chunks_refused(data, size, true, "SSND");
     if (n >= 4 && (memcmp(data, "fLaC", 4) == 0 || memcmp(data, "OggS", 4) == 0 || memcmp(data, "ID3", 3) == 0))
         return NULL;
     if (n >= 4 && data[0] == 0xff && (data[1] & 0xe0) == 0xe0)      /* the sync word of an mp3 frame */

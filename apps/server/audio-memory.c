@@ -60,11 +60,12 @@ static SF_VIRTUAL_IO io = {get_length, seek, get, put, tell};
 
 bool srv_audio_read(const void *bytes, size_t n, float **samples, size_t *n_samples, int *hz)
 {
+    const char *refused = cli_sound_refused(bytes, &n);
     memory_file f = {.bytes = (char *)(uintptr_t)bytes, .n = (sf_count_t)n};
     SF_INFO info = {.format = 0};
     enum { PIECE = 4096, CHANNELS = 8 };
     static float piece[PIECE * CHANNELS];   /* one thread reads */
-    SNDFILE *file = cli_sound_refused(bytes, n) ? NULL : sf_open_virtual(&io, SFM_READ, &info, &f);
+    SNDFILE *file = refused ? NULL : sf_open_virtual(&io, SFM_READ, &info, &f);
     bool ok = file && info.channels >= 1 && info.channels <= CHANNELS && info.samplerate >= 1000 && info.samplerate <= 384000;
     float *all = NULL;
     size_t have = 0, cap = 0;

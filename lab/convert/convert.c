@@ -125,9 +125,10 @@ static int choose_name(job *j)
         if (strncmp(name, "models--", 8) == 0 && strstr(name + 8, "--"))
             name = strstr(name + 8, "--") + 2;
     }
-    snprintf(j->name, sizeof j->name, "%s", name ? name : "model");
+    const int length = snprintf(j->name, sizeof j->name, "%s", name ? name : "model");
+
     free(real);
-    if (!j->name[0] || strchr(j->name, '/') || j->name[0] == '.' || (name && strlen(name) >= sizeof j->name))
+    if (!j->name[0] || strchr(j->name, '/') || j->name[0] == '.' || length >= (int)sizeof j->name)
         return om_fail(OMNI_ERR_ARG, "name: found %.80s, wanted the beginning of a file name", j->name);
     return OMNI_OK;
 }
