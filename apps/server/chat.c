@@ -224,6 +224,13 @@ static ssize_t on_read(void *cls, uint64_t at, char *buffer, size_t n)
     return (ssize_t)n;
 }
 
+static void put_first(srv_chat *c)
+{
+    json_t *first = json_pack("{s:s, s:n, s:n}", "role", "assistant", "content", "refusal");
+    if (c->question.speech) json_object_set_new(first, "audio", json_pack("{s:s, s:s}", "id", c->audio_id, "transcript", ""));
+    put_delta(c, first, NULL);
+}
+
 static enum MHD_Result begin_stream(srv_request *r, srv_chat *c)
 {
     struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, on_read, c, NULL);
@@ -233,9 +240,6 @@ static enum MHD_Result begin_stream(srv_request *r, srv_chat *c)
     MHD_add_response_header(response, "X-Accel-Buffering", "no");
     srv_add_headers(r, response);
     srv_count(r->server->metrics, SRV_REQUESTS, "200", 1);
-    json_t *first = json_pack("{s:s, s:n, s:n}", "role", "assistant", "content", "refusal");
-    if (c->question.speech) json_object_set_new(first, "audio", json_pack("{s:s, s:s}", "id", c->audio_id, "transcript", ""));
-    put_delta(c, first, NULL);
     const enum MHD_Result rc = MHD_queue_response(r->connection, 200, response);
     MHD_destroy_response(response);
     return rc;
@@ -269,6 +273,7 @@ enum MHD_Result srv_chat_begin(srv_request *r)
     srv_new_id("audio", c->audio_id);
     r->chat = c;
     server->n_waiting++;
+    if (c->question.stream) put_first(c);       /* before the answer, which may be complete when drain returns */
     srv_chats_drain(server);
     if (c->question.stream) return begin_stream(r, c);
     c->asleep = true;
