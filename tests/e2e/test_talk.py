@@ -200,7 +200,7 @@ class Tiny(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.dir = scratch("talk-tiny")
-        cls.question = f"{MODEL}/questions/2.wav"
+        cls.question = f"{MODEL}/questions/3.wav"
         r = run("ask", "-q", "-m", MODEL, cls.question)
         assert r.returncode == 0, r.stderr
         cls.text = r.stdout.decode()
