@@ -10,8 +10,14 @@ static uint32_t number(const unsigned char *p, bool big_endian)
                       : (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
 }
 
+static void put(unsigned char *p, uint32_t value, bool big_endian)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)(value >> 8 * (big_endian ? 3 - i : i));
+}
+
 /* RIFF and its elder sibling IFF are lists of chunks: four letters, a size, so many bytes, and a pad byte. */
-static const char *chunks_refused(const unsigned char *data, size_t *n, bool big_endian, const char *samples)
+static const char *chunks_refused(unsigned char *data, size_t *n, bool big_endian, const char *samples)
 {
     bool sound = false;
 
@@ -19,8 +25,10 @@ static const char *chunks_refused(const unsigned char *data, size_t *n, bool big
         const size_t size = number(data + at + 4, big_endian), left = *n - at - 8;
 
         sound = sound || memcmp(data + at, samples, 4) == 0;
-        if (size > left && memcmp(data + at, samples, 4) == 0)
-            return NULL;        /* a stream does not know its length: the samples go to the file's end */
+        if (size > left && memcmp(data + at, samples, 4) == 0) {
+            put(data + at + 4, (uint32_t)left, big_endian);     /* a stream did not know its length */
+            return NULL;
+        }
         if (size > left && !sound)
             return "a chunk before the samples says it is longer than the file; the file is damaged or cut";
         if (size > left) {
@@ -32,7 +40,7 @@ static const char *chunks_refused(const unsigned char *data, size_t *n, bool big
     return NULL;                /* without samples: libsndfile says so */
 }
 
-const char *cli_sound_refused(const unsigned char *data, size_t *size)
+const char *cli_sound_refused(unsigned char *data, size_t *size)
 {
     const size_t n = *size;
     const bool wav = n >= 12 && memcmp(data + 8, "WAVE", 4) == 0;

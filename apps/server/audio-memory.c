@@ -60,7 +60,7 @@ static SF_VIRTUAL_IO io = {get_length, seek, get, put, tell};
 
 bool srv_audio_read(const void *bytes, size_t n, float **samples, size_t *n_samples, int *hz)
 {
-    const char *refused = cli_sound_refused(bytes, &n);
+    const char *refused = cli_sound_refused((unsigned char *)(uintptr_t)bytes, &n);
     memory_file f = {.bytes = (char *)(uintptr_t)bytes, .n = (sf_count_t)n};
     SF_INFO info = {.format = 0};
     enum { PIECE = 4096, CHANNELS = 8 };
