@@ -25,8 +25,10 @@ static const char *chunks_refused(unsigned char *data, size_t *n, bool big_endia
         const size_t size = number(data + at + 4, big_endian), left = *n - at - 8;
 
         sound = sound || memcmp(data + at, samples, 4) == 0;
-        if (size > left && memcmp(data + at, samples, 4) == 0) {
-            put(data + at + 4, (uint32_t)left, big_endian);     /* a stream did not know its length */
+        if (size >= left && memcmp(data + at, samples, 4) == 0) {
+            /* A stream did not know its length. An odd one at the file's end sends libsndfile looking for more. */
+            put(data + at + 4, (uint32_t)(left & ~(size_t)1), big_endian);
+            *n = at + 8 + (left & ~(size_t)1);
             return NULL;
         }
         if (size > left && !sound)
