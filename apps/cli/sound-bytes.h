@@ -5,11 +5,11 @@
 #include <stddef.h>
 
 /* NULL when these bytes begin like wav, flac, ogg, mp3 or aiff, and the chunks of wav and aiff lie within them; else
- * what is wrong, a static text. The sound itself may be shorter than its header says (streams do not know their
- * length): the header is put right then. *size becomes less when a damaged chunk follows the samples.
+ * what is wrong, a static text. Of wav and aiff only the samples and what describes them are left, in place, *size
+ * becomes less; a length that can not be true is put right (streams do not know theirs).
  *
- * libsndfile would try two dozen more formats, and some of its readers take minutes over a hundred bytes that
- * promise a chunk of 4 GB. Any thread. */
+ * libsndfile would try two dozen more formats, and some of its readers of formats and of chunks take minutes over a
+ * hundred bytes that promise 4 GB. Any thread. */
 const char *cli_sound_refused(unsigned char *data, size_t *size);
 
 #endif

@@ -58,10 +58,10 @@ static sf_count_t tell(void *user)
 
 static SF_VIRTUAL_IO io = {get_length, seek, get, put, tell};
 
-bool srv_audio_read(const void *bytes, size_t n, float **samples, size_t *n_samples, int *hz)
+bool srv_audio_read(void *bytes, size_t n, float **samples, size_t *n_samples, int *hz)
 {
-    const char *refused = cli_sound_refused((unsigned char *)(uintptr_t)bytes, &n);
-    memory_file f = {.bytes = (char *)(uintptr_t)bytes, .n = (sf_count_t)n};
+    const char *refused = cli_sound_refused(bytes, &n);
+    memory_file f = {.bytes = bytes, .n = (sf_count_t)n};
     SF_INFO info = {.format = 0};
     enum { PIECE = 4096, CHANNELS = 8 };
     static float piece[PIECE * CHANNELS];   /* one thread reads */

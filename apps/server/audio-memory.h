@@ -8,8 +8,9 @@
 
 enum { SRV_FILE_WAV, SRV_FILE_MP3, SRV_FILE_FLAC, SRV_FILE_OPUS };
 
-/* Any file libsndfile reads, mixed to one channel; *samples is malloc'ed. false: not readable, empty or too long. */
-bool  srv_audio_read(const void *bytes, size_t n, float **samples, size_t *n_samples, int *hz);
+/* A file in one of the formats of sound-bytes.h, mixed to one channel; its bytes are changed (cli_sound_refused). *samples is
+ * malloc'ed. false: not readable, empty or too long. One thread. */
+bool  srv_audio_read(void *bytes, size_t n, float **samples, size_t *n_samples, int *hz);
 /* 24 kHz or another rate the container allows; malloc'ed. NULL: out of memory, or the library can not. */
 char *srv_audio_write(int format, const float *samples, size_t n, int hz, size_t *n_bytes);
 
