@@ -155,5 +155,64 @@ def server():
     save("server", "base64", base64.b64encode(bytes(range(100))))
 
 
+def conversation(*events):
+    import json
+
+    return "\n".join(e if isinstance(e, str) else json.dumps(e) for e in events).encode()
+
+
+def serve():
+    """Sequences of what clients send; the first byte says how (fuzz_serve.c)."""
+    import base64
+    import json
+
+    def audio(n):
+        return {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(n)).decode()}
+
+    def update(**members):
+        return {"type": "session.update", "session": {"type": "realtime", **members}}
+
+    def typed(text, **members):
+        return {"type": "conversation.item.create", **members,
+                "item": {"type": "message", "role": "user", "id": "q", "content": [{"type": "input_text", "text": text}]}}
+
+    commit, create, cancel = ({"type": t} for t in ("input_audio_buffer.commit", "response.create", "response.cancel"))
+    manual = update(audio={"input": {"turn_detection": None}})
+    text_only = update(output_modalities=["text"], max_output_tokens=5, instructions="x")
+    save("serve", "typed", b"G" + conversation(typed("what is two plus two"), create))
+    save("serve", "text", b"G" + conversation(text_only, typed("hello"), create, create, cancel))
+    save("serve", "spoken", b"G" + conversation(manual, audio(4800), audio(1), commit, create))
+    save("serve", "cancelled", b"g" + conversation(manual, audio(4800), commit, create, cancel,
+                                                   {"type": "input_audio_buffer.clear"}, commit, audio(99)))
+    save("serve", "items", b"g" + conversation(
+        typed("a", previous_item_id="root"), typed("b"), {"type": "conversation.item.retrieve", "item_id": "q"},
+        {"type": "conversation.item.truncate", "item_id": "q", "content_index": 0, "audio_end_ms": 10},
+        {"type": "conversation.item.delete", "item_id": "q"}, {"type": "conversation.item.delete", "item_id": "q"}))
+    save("serve", "outside", b"G" + conversation(
+        {"type": "response.create", "response": {"conversation": "none", "metadata": {"a": "b"}, "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]}}))
+    save("serve", "bad", b"g" + conversation("not json", "[]", {"type": 5}, {"type": "foo.bar", "event_id": "e"}, {}, "",
+                                             update(temperature=1), audio(0)))
+    save("serve", "laws", b"G" + conversation(
+        update(audio={"input": {"format": {"type": "audio/pcmu"}, "turn_detection": {"type": "server_vad"}},
+                      "output": {"format": {"type": "audio/pcma"}}}), audio(2400), commit, create))
+    save("serve", "beta", b"B" + conversation(
+        {"type": "session.update", "session": {"turn_detection": None, "modalities": ["text", "audio"]}}, audio(4800), commit, create))
+    save("serve", "transcription", b"t" + conversation(
+        {"type": "session.update", "session": {"type": "transcription"}}, audio(4800), commit, create))
+    mask = bytes(4)
+    save("serve", "frames", b"w" + b"\x89\x80" + mask + b"\x01\x81" + mask + b"{" + b"\x80\x81" + mask + b"}" +
+         b"\x82\x82" + mask + b"{}" + b"\x88\x82" + mask + b"\x03\xe8")
+    body = json.dumps({"messages": [{"role": "user", "content": "hello"}], "modalities": ["text", "audio"],
+                       "audio": {"voice": "x", "format": "pcm16"}, "stream": True, "max_completion_tokens": 4}).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    save("serve", "chat", b"h" + head % len(body) + body)
+    save("serve", "chunked", b"hPOST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+    for name, path in (("health", "health"), ("metrics", "metrics"), ("models", "v1/models/tiny"), ("page", ""), ("none", "v1/none?a=b")):
+        save("serve", name, b"hGET /%s HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n" % path.encode())
+    save("serve", "preflight", b"hOPTIONS /v1/models HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a\r\n"
+         b"Access-Control-Request-Method: POST\r\n\r\n")
+
+
 if __name__ == "__main__":
-    gguf(), metadata(), utf8(), wav(), torch_files(), server()
+    gguf(), metadata(), utf8(), wav(), torch_files(), server(), serve()
