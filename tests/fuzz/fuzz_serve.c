@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { ROOM = 1 << 20, QUIET_MS = 20, ANSWER_MS = 1500, START_SECONDS = 60 };
+enum { ROOM = 1 << 20, QUIET_MS = 10, ANSWER_MS = 4000, START_SECONDS = 60 };
 
 static atomic_bool over;
 static struct sockaddr_in address = { .sin_family = AF_INET };
@@ -39,7 +39,7 @@ static bool is_over(void)
 static void *serve(void *model)
 {
     srv_options options = { .host = "127.0.0.1", .port = ntohs(address.sin_port), .session_seconds = 3600,
-                            .max_tokens = 16, .engine = omni_engine_default_params(), .stop = is_over };
+                            .max_tokens = 3, .engine = omni_engine_default_params(), .stop = is_over };
 
     options.engine.n_slots = 8;
     if (srv_run(&options, model) != 0)
