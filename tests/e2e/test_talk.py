@@ -32,6 +32,8 @@ pcm.!default "headset"
 class Talk:
     """The program running, its notes as they come."""
 
+    running = []
+
     def __init__(self, folder, *args):
         self.folder = folder
         if os.path.exists(f"{folder}/speaker.raw"):
@@ -42,6 +44,7 @@ class Talk:
         self.notes, self.new = [], threading.Condition()
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
+        Talk.running.append(self)
 
     def read(self):
         for line in self.p.stderr:
@@ -63,6 +66,15 @@ class Talk:
     def key(self, key="\n"):
         self.p.stdin.write(key.encode())
         self.p.stdin.flush()
+
+    @classmethod
+    def stop_all(cls):
+        """Those that a failed test left behind."""
+        while cls.running:
+            t = cls.running.pop()
+            if t.p.poll() is None:
+                t.p.kill()
+                t.p.wait()
 
     def finish(self, timeout=120):
         """(exit code, standard output, standard error since the last wait)"""
@@ -91,7 +103,12 @@ def microphone(folder, *parts):
     write(f"{folder}/microphone.raw", np.concatenate(whole).round().astype("<i2").tobytes())
 
 
-class Headless(unittest.TestCase):
+class Talking(unittest.TestCase):
+    def tearDown(self):
+        Talk.stop_all()
+
+
+class Headless(Talking):
     @classmethod
     def setUpClass(cls):
         cls.dir = scratch("talk")
@@ -194,7 +211,7 @@ class Headless(unittest.TestCase):
             self.assertEqual((r.returncode, r.stderr.count(b"\n")), (2, 1))
 
 
-class Tiny(unittest.TestCase):
+class Tiny(Talking):
     """A spoken question through microphone and loudspeaker is answered as from a file."""
 
     @classmethod
