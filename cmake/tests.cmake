@@ -12,9 +12,9 @@
 
 pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 
-# The first python3 that has numpy, and torch for the oracles that write checkpoints (fuzzers run without them): a
-# version manager's may come before Debian's and lack them.
-set(_modules "numpy, torch")
+# The first python3 that has numpy, torch for the oracles that write checkpoints, and scipy for lab/tiny (fuzzers run
+# without the two): a version manager's may come before Debian's and lack them.
+set(_modules "numpy, scipy, torch")
 if(OMNI_FUZZ)
     set(_modules numpy)
 endif()
@@ -26,7 +26,7 @@ foreach(_python python3 /usr/bin/python3 /usr/local/bin/python3)
     endif()
 endforeach()
 if(NOT OMNI_PYTHON)
-    message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy and python3-torch, or use -DOMNI_TESTS=OFF")
+    message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy, python3-scipy and python3-torch, or use -DOMNI_TESTS=OFF")
 endif()
 
 set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
