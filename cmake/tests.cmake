@@ -29,6 +29,19 @@ if(NOT OMNI_PYTHON)
     message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy, python3-scipy and python3-torch, or use -DOMNI_TESTS=OFF")
 endif()
 
+# A node that is new enough; where it is not the machine's own, it comes first in the scripts' path, for npm too.
+find_program(_own_node node REQUIRED)
+set(OMNI_NODE ${_own_node})
+if(NOT OMNI_FUZZ)
+    execute_process(COMMAND ${PROJECT_SOURCE_DIR}/scripts/node.sh OUTPUT_VARIABLE OMNI_NODE
+        OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+endif()
+set(_path)
+if(NOT OMNI_NODE STREQUAL _own_node)
+    get_filename_component(_folder ${OMNI_NODE} DIRECTORY)
+    set(_path ENVIRONMENT_MODIFICATION PATH=path_list_prepend:${_folder})
+endif()
+
 set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
 set(_environment OMNI_ORACLE_DIR=${_oracle_dir} OMNI_TEST_MODEL=${PROJECT_SOURCE_DIR}/models/tiny
     OMNI=${PROJECT_BINARY_DIR}/omni OMNI_SOURCE_DIR=${PROJECT_SOURCE_DIR} OMNI_BUILD_DIR=${PROJECT_BINARY_DIR}
@@ -127,7 +140,7 @@ foreach(_script ${_scripts})
     else()
         add_test(NAME e2e.${_name} COMMAND sh ${_script})
     endif()
-    set_tests_properties(e2e.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900)
+    set_tests_properties(e2e.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900 ${_path})
     file(STRINGS ${_script} _reader REGEX "^from checkpoint import")
     if(_reader)
         set(_name_of_oracle checkpoint)
@@ -138,7 +151,6 @@ foreach(_script ${_scripts})
 endforeach()
 
 # tests/web/X.test.mjs: the page's logic, in node                        test web.X
-find_program(OMNI_NODE node REQUIRED)
 file(GLOB _scripts CONFIGURE_DEPENDS tests/web/*.test.mjs)
 foreach(_script ${_scripts})
     get_filename_component(_name ${_script} NAME_WE)
