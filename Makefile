@@ -3,6 +3,7 @@
 BUILD ?= build
 MODEL ?= models/tiny
 FUZZ_SECONDS ?= 600
+TINY := $(BUILD)/tiny$(if $(QUICK),-quick)
 JOBS := $(shell nproc)
 
 .PHONY: help setup build demo test asan ubsan tsan fuzz bench tiny install clean
@@ -40,9 +41,11 @@ fuzz: ## each fuzzer for FUZZ_SECONDS (600)
 bench: build ## where the time goes, on the bundled model
 	./omni bench -m $(MODEL) $(MODEL)/questions/1.wav
 
-tiny: ## train models/tiny from nothing (hours)
+tiny: build ## train models/tiny from nothing (hours; QUICK=1: every step in minutes, learning next to nothing)
 	@scripts/setup.sh tiny
-	lab/tiny/run.sh $(BUILD)/tiny
+	lab/tiny/run.sh $(if $(QUICK),--quick) $(TINY)
+	./omni info $(TINY)/gguf
+	./omni ask -m $(TINY)/gguf $(TINY)/gguf/questions/1.wav -o reply.wav
 
 install: build ## program, library, header, model (DESTDIR and PREFIX as usual)
 	@cmake -S . -B $(BUILD) $(if $(PREFIX),-DCMAKE_INSTALL_PREFIX=$(PREFIX)) --log-level=WARNING

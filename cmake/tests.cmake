@@ -12,9 +12,9 @@
 
 pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 
-# The first python3 that has numpy, and torch for the oracles that write checkpoints (fuzzers run without them): a
-# version manager's may come before Debian's and lack them.
-set(_modules "numpy, torch")
+# The first python3 that has numpy, torch for the oracles that write checkpoints, and scipy for lab/tiny (fuzzers run
+# without the two): a version manager's may come before Debian's and lack them.
+set(_modules "numpy, scipy, torch")
 if(OMNI_FUZZ)
     set(_modules numpy)
 endif()
@@ -26,7 +26,20 @@ foreach(_python python3 /usr/bin/python3 /usr/local/bin/python3)
     endif()
 endforeach()
 if(NOT OMNI_PYTHON)
-    message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy and python3-torch, or use -DOMNI_TESTS=OFF")
+    message(FATAL_ERROR "no python3 with ${_modules} was found; install python3-numpy, python3-scipy and python3-torch, or use -DOMNI_TESTS=OFF")
+endif()
+
+# A node that is new enough; where it is not the machine's own, it comes first in the scripts' path, for npm too.
+find_program(_own_node node REQUIRED)
+set(OMNI_NODE ${_own_node})
+if(NOT OMNI_FUZZ)
+    execute_process(COMMAND ${PROJECT_SOURCE_DIR}/scripts/node.sh OUTPUT_VARIABLE OMNI_NODE
+        OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+endif()
+set(_path)
+if(NOT OMNI_NODE STREQUAL _own_node)
+    get_filename_component(_folder ${OMNI_NODE} DIRECTORY)
+    set(_path ENVIRONMENT_MODIFICATION PATH=path_list_prepend:${_folder})
 endif()
 
 set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
@@ -127,7 +140,7 @@ foreach(_script ${_scripts})
     else()
         add_test(NAME e2e.${_name} COMMAND sh ${_script})
     endif()
-    set_tests_properties(e2e.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900)
+    set_tests_properties(e2e.${_name} PROPERTIES ENVIRONMENT "${_environment}" TIMEOUT 900 ${_path})
     file(STRINGS ${_script} _reader REGEX "^from checkpoint import")
     if(_reader)
         set(_name_of_oracle checkpoint)
@@ -138,7 +151,6 @@ foreach(_script ${_scripts})
 endforeach()
 
 # tests/web/X.test.mjs: the page's logic, in node                        test web.X
-find_program(OMNI_NODE node REQUIRED)
 file(GLOB _scripts CONFIGURE_DEPENDS tests/web/*.test.mjs)
 foreach(_script ${_scripts})
     get_filename_component(_name ${_script} NAME_WE)

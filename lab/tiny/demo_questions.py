@@ -3,7 +3,8 @@
     demo_questions.py WORK OUT_DIR
 
 Two in slt's and one in awb's voice, which training knew, and one in rms's, which it never heard. Right
-means: exact text, and the judge hears every word of the spoken answer. Writes 1.wav ... and questions.txt.
+means: exact text, and the judge hears every word of the spoken answer. A model that answers none right gets the
+first question of the kind, and a warning. Writes 1.wav ... and questions.txt.
 """
 
 import os
@@ -35,14 +36,16 @@ def answers_right(machine, path, answer):
 
 
 def choose(machine, work, name, voice, kinds):
-    """The first fitting test row, kinds tried in order."""
-    rows = [r for r in listen.test_rows(work, name) if r["voice"] == voice]
-    for kind in kinds:
-        for row in rows:
-            path = f"{work}/test/{row['wav']}"
-            if row["kind"] == kind and os.path.getsize(path) <= BYTES and answers_right(machine, path, row["answer"]):
-                return row, path
-    raise SystemExit(f"no right answer among {voice} {kinds}")
+    """The first test row that is answered right, kinds tried in order; where none is, the first."""
+    rows = [(r, f"{work}/test/{r['wav']}") for r in listen.test_rows(work, name) if r["voice"] == voice]
+    fit = [(r, path) for kind in kinds for r, path in rows if r["kind"] == kind and os.path.getsize(path) <= BYTES]
+    if not fit:
+        raise SystemExit(f"no question in the voice {voice} of the kinds {' '.join(kinds)}")
+    for row, path in fit:
+        if answers_right(machine, path, row["answer"]):
+            return row, path
+    print(f"warning: no right answer to {voice} {' '.join(kinds)}", flush=True)
+    return fit[0]
 
 
 def main(work, out):

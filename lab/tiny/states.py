@@ -60,8 +60,9 @@ class Writer:
 
     def save(self, path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        none = np.zeros((0, model.WIDTH), np.float16)      # an LLM of little training may know no answer
         np.savez(path + ".tmp.npz", texts=np.array(self.texts), kinds=np.array(self.kinds),
-                 states=np.concatenate(self.states), starts=np.cumsum([0] + [len(s) for s in self.states]))
+                 states=np.concatenate([none, *self.states]), starts=np.cumsum([0] + [len(s) for s in self.states]))
         os.replace(path + ".tmp.npz", path)
         print(f"{path}: {len(self.texts)} answers, {self.left_out} left out", flush=True)
 

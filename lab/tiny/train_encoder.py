@@ -2,40 +2,33 @@
 
     python3 train_encoder.py BUILD_DIR MINUTES [START.pt]
 
-Two processes of one thread each share every batch and add their gradients.
 The word loss sits on an adaptor and aims at the LLM's (fixed) word embeddings,
 so stage 1 starts with rows that the LLM can almost read.
-Learning rate and padding follow the spent share of MINUTES.  The state is
-saved every few minutes and taken up again when the script is restarted.  START.pt
-(an encoder and an adaptor, say of import_gguf.py) is where a first start begins.
+START.pt (an encoder and an adaptor, say of import_gguf.py) is where a first start
+begins.
 """
 import csv
 import glob
-import os
 import random
 import sys
-import time
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from scipy.io import wavfile
 from torch import nn
 
-import curves
 import features
 import flat
 import model
+import paired
 import phones
 import vocab
+from judge import distance
+from paired import BATCH
 
-PROCESSES, BATCH, PEAK, WARMUP = 2, 32, 1.2e-3, 150
-FULL_FROM = 0.84                # share of the time after which all input is padded to 5 s
-WEIGHTS = (1.0, 0.5, 0.5)      # of the frame, phone and word losses
+PEAK, WARMUP = 1.2e-3, 150
 ROW_SCALE = 0.4
-SAVE_SECONDS, EVAL_STEPS = 150, 400
 PHONES = len(phones.PHONES)
 
 
@@ -79,7 +72,7 @@ class Data:
         while True:
             order = list(range(len(self.rows)))
             rng.shuffle(order)
-            span = BATCH * 24
+            span = min(BATCH * 24, len(order) // BATCH * BATCH)
             pool = []
             for i in range(0, len(order) - span + 1, span):
                 part = sorted(order[i:i + span], key=lambda j: self.rows[j][1])
@@ -152,15 +145,6 @@ def load_test(build, name, count):
     return torch.stack(mels), [r["question"].split() for r in rows]
 
 
-def edits(a, b):
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a):
-        last, row[0] = row[0], i + 1
-        for j, y in enumerate(b):
-            last, row[j + 1] = row[j + 1], min(last + (x != y), row[j] + 1, row[j + 1] + 1)
-    return row[-1]
-
-
 def word_error_rate(net, test):
     mels, truth = test
     wrong = total = 0
@@ -170,13 +154,8 @@ def word_error_rate(net, test):
     net.train()
     for path, words in zip(best, truth):
         heard = [vocab.WORDS[i - 1] for i in path.unique_consecutive().tolist() if i]
-        wrong, total = wrong + edits(heard, words), total + len(words)
+        wrong, total = wrong + distance(heard, words), total + len(words)
     return wrong / total
-
-
-def rate_at(progress, step):
-    """Warm up, hold, then fall linearly to 2 % over the last 75 % of the time."""
-    return PEAK * min(1.0, (step + 1) / WARMUP) * min(1.0, 0.02 + 0.98 * (1 - progress) / 0.75)
 
 
 def quieter_rows(adaptor, word):
@@ -193,118 +172,50 @@ def quieter_rows(adaptor, word):
     return adaptor, word
 
 
-def export(build, net):
-    adaptor, word = quieter_rows(net.adaptor.state_dict(), net.word.state_dict())
-    out = dict(encoder=net.encoder.state_dict(), adaptor=adaptor, word=word)
-    torch.save(out, f"{build}/encoder.pt.part")
-    os.rename(f"{build}/encoder.pt.part", f"{build}/encoder.pt")
-
-
-class Run:
-    """One process of the training."""
+class Run(paired.Run):
+    NAME, PORT, SEED = "encoder", 29517, 1000
+    LOSSES, WEIGHTS, TEST = ("ce", "phone_ctc", "word_ctc"), (1.0, 0.5, 0.5), "wer"
+    FULL_FROM, SAVE_SECONDS, EVAL_STEPS = 0.84, 150, 400
 
     def __init__(self, rank, build, seconds, start):
-        self.rank, self.build, self.seconds = rank, build, seconds
+        super().__init__(rank, build, seconds)
         torch.manual_seed(3)
-        self.net = Listener()
+        self.learner = Listener()
         if start:
             self.begin_from(torch.load(start))
-        self.opt = flat.FlatAdamW(self.net, betas=(0.9, 0.98), decay=0.01)
-        self.step, self.elapsed = 0, 0.0
+        self.opt = flat.FlatAdamW(self.learner, betas=(0.9, 0.98), decay=0.01)
         self.resume()
         self.data = Data(build)
-        self.test = load_test(build, ["seen", "unseen"][rank], 160)
+        self.spoken = load_test(build, ["seen", "unseen"][rank], 160)
         self.rng = np.random.default_rng(100 * self.step + rank)
 
     def begin_from(self, heard):
         """Encoder and adaptor as export() left them; the heads learn anew."""
-        self.net.encoder.load_state_dict(heard["encoder"])
-        self.net.adaptor.load_state_dict(heard["adaptor"])
+        self.learner.encoder.load_state_dict(heard["encoder"])
+        self.learner.adaptor.load_state_dict(heard["adaptor"])
         with torch.no_grad():
-            for p in self.net.adaptor.linear2.parameters():
+            for p in self.learner.adaptor.linear2.parameters():
                 p /= ROW_SCALE
 
-    def state_path(self):
-        return f"{self.build}/encoder-state.pt"
+    def export(self):
+        net = self.learner
+        adaptor, word = quieter_rows(net.adaptor.state_dict(), net.word.state_dict())
+        self.write("encoder.pt", dict(encoder=net.encoder.state_dict(), adaptor=adaptor, word=word))
 
-    def resume(self):
-        if os.path.exists(self.state_path()):
-            state = torch.load(self.state_path())
-            self.net.load_state_dict(state["net"])
-            self.opt.load(state["opt"])
-            self.step, self.elapsed = state["step"], state["elapsed"]
+    def room(self, longest):
+        return (longest + 29) // 10 * 10
 
-    def save(self):
-        torch.save(dict(net=self.net.state_dict(), opt=self.opt.state(), step=self.step,
-                        elapsed=self.elapsed), self.state_path() + ".part")
-        os.rename(self.state_path() + ".part", self.state_path())
-        export(self.build, self.net)
+    def rate_at(self, progress):
+        """Warm up, hold, then fall linearly to 2 % over the last 75 % of the time."""
+        return PEAK * min(1.0, (self.step + 1) / WARMUP) * min(1.0, 0.02 + 0.98 * (1 - progress) / 0.75)
 
-    def frames(self, index, progress):
-        """Mel frames of this batch: its longest utterance, later the whole window."""
-        if progress >= FULL_FROM:
-            return features.FRAMES
-        longest = max(self.data.rows[i][1] for i in index)
-        return min(features.FRAMES, (longest + 29) // 10 * 10)
+    def losses(self, index, progress):
+        mine, frames = index[self.rank::paired.PROCESSES], self.frames(index, progress)
+        return losses(self.learner, self.data, mine, frames, self.rng)
 
-    def train_step(self, index):
-        progress = min(1.0, self.elapsed / self.seconds)
-        parts = losses(self.net, self.data, index[self.rank::PROCESSES],
-                       self.frames(index, progress), self.rng)
-        self.opt.zero()
-        sum(w * p for w, p in zip(WEIGHTS, parts)).backward()
-        dist.all_reduce(self.opt.grad)
-        self.opt.grad /= PROCESSES
-        self.opt.step(rate_at(progress, self.step), clip=1.0)
-        self.step += 1
-        return np.array([float(p) for p in parts])
-
-    def shared_clock(self, now):
-        """Both processes follow the first one's clock."""
-        clock = torch.tensor([now if self.rank == 0 else 0.0], dtype=torch.float64)
-        dist.all_reduce(clock)
-        self.elapsed = float(clock)
-
-    def test_both(self):
-        """Word error rates, seen and unseen voices; each process tests one."""
-        rates = torch.zeros(2)
-        rates[self.rank] = word_error_rate(self.net, self.test)
-        dist.all_reduce(rates)
-        return {"wer_seen": round(float(rates[0]), 4), "wer_unseen": round(float(rates[1]), 4)}
-
-    def go(self):
-        log = curves.Log(f"{self.build}/curves/encoder.csv",
-                         ["step", "seconds", "rate", "ce", "phone_ctc", "word_ctc", "wer_seen",
-                          "wer_unseen"], self.step > 0) if self.rank == 0 else None
-        if log:
-            print(f"{len(self.data.rows)} examples, from step {self.step}", flush=True)
-        start, began = time.time() - self.elapsed, time.time()
-        saved, first, mean = time.time(), self.step, None
-        for index in self.data.batches(1000 + self.step):
-            part = self.train_step(index)
-            mean = part if mean is None else 0.97 * mean + 0.03 * part
-            self.shared_clock(time.time() - start)
-            over = self.elapsed >= self.seconds
-            tested = self.test_both() if self.step % EVAL_STEPS == 0 or over else {}
-            if log and (self.step % 50 == 0 or over):
-                rate = (self.step - first) * BATCH / (time.time() - began)
-                log.add(step=self.step, seconds=round(self.elapsed), rate=round(rate, 1),
-                        ce=round(mean[0], 3), phone_ctc=round(mean[1], 3),
-                        word_ctc=round(mean[2], 3), **tested)
-            if self.rank == 0 and (over or time.time() - saved > SAVE_SECONDS):
-                self.save()
-                saved = time.time()
-            if over:
-                break
-
-
-def worker(rank, build, seconds, start):
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29517")
-    dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
-    Run(rank, build, seconds, start).go()
-    dist.destroy_process_group()
+    def test(self):
+        return word_error_rate(self.learner, self.spoken)
 
 
 if __name__ == "__main__":
-    mp.spawn(worker, (sys.argv[1], float(sys.argv[2]) * 60, *(sys.argv[3:] or [""])), nprocs=PROCESSES)
+    paired.train(Run, sys.argv[1], float(sys.argv[2]) * 60, *(sys.argv[3:] or [""]))

@@ -177,6 +177,8 @@ def main():
     path, seconds = f"{args.work}/{args.out}", args.minutes * 60
     units = answer_units(args.work)
     rows = [r for r in States(args.work, args.states).rows if r[0] in units]
+    if not rows:
+        sys.exit(f"no answer is in {' '.join(args.states)}: the LLM that made them knows none and needs more training")
     model, optimiser, step, spent = begin(args, path, rows)
     if spent >= seconds:
         sys.exit(0)
