@@ -1,6 +1,7 @@
 /* engine: slots over one LLM context, and the step that advances all their sessions by one slice. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/ahead.h"
 #include "core/listen.h"
 #include "core/objects.h"
 #include "core/turn.h"
@@ -154,6 +155,7 @@ int omni_engine_new(const omni_model *model, const omni_engine_params *params, o
     if (!e)
         return om_fail(OMNI_ERR_MEMORY, "engine: out of memory");
     e->model = model;
+    e->most_busy = 0.6;
     e->params = params ? *params : omni_engine_default_params();
     rc = check_params(model, &e->params);
     if (!rc)
@@ -211,8 +213,8 @@ static int advance(omni_session *s)
     case OM_ENCODE: return om_turn_encode(s);
     case OM_FLUSH:  return om_turn_flush(s);
     case OM_DONE:   return om_turn_done(s);
+    case OM_READY:  return om_ahead_answer(s);
     case OM_PREFILL:
-    case OM_READY:
     case OM_ANSWER: break;
     }
     return OMNI_AGAIN;
@@ -241,10 +243,12 @@ int omni_engine_step(omni_engine *e)
 {
     int moved = OMNI_AGAIN;
     uint64_t n_events;
+    int64_t start = om_now_us();
 
     if (!e)
         return om_fail(OMNI_ERR_ARG, "omni_engine_step: engine may not be NULL");
     n_events = e->n_events;
+    om_ahead_look(e);
     for (int i = 0; i < e->params.n_slots; i++) {
         if (!e->sessions[i])
             continue;
@@ -257,5 +261,6 @@ int omni_engine_step(omni_engine *e)
         moved = OMNI_OK;
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)
         moved = OMNI_OK;
+    om_ahead_count(e, start, moved == OMNI_OK);
     return moved;
 }
