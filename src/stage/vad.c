@@ -22,6 +22,8 @@
  *   - a frame's position is its middle; the window makes an onset visible 10 ms before it begins
  *   - the floor must follow down and up alike, or it sinks during speech and speech never ends
  *   - after a pause it takes an onset to go on: the end of the speech does not wander
+ *   - in quiet surroundings the smoothed score and a room's echo outlast the speech: its end is the last frame
+ *     within 20 dB of its loudest, but never so early that what still scores as speech leaves the tail
  */
 #include "stage/vad.h"
 
@@ -36,7 +38,8 @@ enum {
     BANDS = 10, ALL = BANDS,    /* the last is all bands together */
     BEST = 4,
     PARTS = 3, PART = 50,       /* the least level is kept for 3 parts of 0.5 s */
-    SETTLE = 10                 /* frames from which the first floor is taken */
+    SETTLE = 10,                /* frames from which the first floor is taken */
+    LINGER = 80 * OM_VAD_RATE / 1000    /* longest that sound fades behind the end; less than the tail */
 };
 
 static const float edges[BANDS + 1] = { 100, 300, 500, 750, 1000, 1400, 1900, 2600, 3600, 5000, 7000 };
@@ -48,6 +51,8 @@ static const float slack = 1.25f;            /* over what the noise's score is n
 static const float even_odds = 12.0f;       /* evidence, dB times frames, at which speech is as likely as not */
 static const float together = 0.75f;       /* weight of all bands' level in the score */
 static const float keep = 1.25f;            /* dB over the noise's score that the smoothed score keeps in speech */
+static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
+static const float forgetting = 0.02f;      /* of the loudest, per frame */
 
 struct band {
     int first, last;            /* bins [first, last) */
@@ -71,6 +76,7 @@ struct om_vad {
     float score, smooth_score;
     float noise_score, noise_spread;    /* mean and mean deviation of the score in quiet frames */
     float evidence;             /* sum of what scores exceed, since it was last 0 */
+    float loudest;              /* level of all bands in this speech, dB */
     vad_state state;
     uint64_t onset, end;        /* samples */
     bool has_event;
@@ -288,14 +294,26 @@ static void tell(om_vad *vad, om_vad_kind kind, uint64_t at)
     vad->has_event = true;
 }
 
-/* One step of the state machine; middle: the frame's position. */
-static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle)
+/* A frame of speech ends at `at`. */
+static void speech_until(om_vad *vad, uint64_t at, float level)
+{
+    vad->loudest -= forgetting;
+    if (level > vad->loudest)
+        vad->loudest = level;
+    if (level > vad->loudest - dying)
+        vad->end = at;
+    else if (at > vad->end + LINGER)
+        vad->end = at - LINGER;
+}
+
+/* One step of the state machine; middle: the frame's position; level: of all its bands. */
+static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float level)
 {
     uint64_t ms = OM_VAD_RATE / 1000;
 
     if (vad->state == SPEAKING) {
         if (speech)
-            vad->end = middle + HOP / 2;
+            speech_until(vad, middle + HOP / 2, level);
         else if (vad->n >= vad->end + OM_VAD_TAIL_MS * ms) {
             vad->state = PAUSED;
             vad->evidence = 0.0f;
@@ -307,6 +325,7 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle)
         tell(vad, vad->state == SILENT ? OM_VAD_START : OM_VAD_RESUME, vad->onset);
         vad->state = SPEAKING;
         vad->end = middle + HOP / 2;
+        vad->loudest = level;
     } else if (vad->state == PAUSED && vad->n >= vad->end + (uint64_t)vad->params.silence_ms * ms) {
         vad->state = SILENT;
         tell(vad, OM_VAD_STOP, vad->end);
@@ -345,7 +364,7 @@ static void hear_frame(om_vad *vad)
     vad->smooth_score += 0.4f * (vad->score - vad->smooth_score);
     gather_evidence(vad, middle);
     speech = vad->smooth_score > vad->noise_score + 0.6f * vad->noise_spread + keep;
-    decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle);
+    decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle, level[ALL]);
     quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * even_odds;
     if (quiet) {
         vad->noise_spread += 0.01f * (fabsf(vad->score - vad->noise_score) - vad->noise_spread);
