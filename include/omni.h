@@ -266,7 +266,7 @@ OMNI_API int omni_session_clear_input(omni_session *session);
  *      audio   ___________/~~~~~~~~~~~~~~~~~~~~~~~\__________________________
  *                  ^      ^   ^                   ^   ^                  ^
  *          first sample   |   SPEECH_STARTED      |   end of the         SPEECH_STOPPED,
- *     of the question     onset, 20..60 ms before |   question           the turn begins
+ *     of the question     onset, 10..60 ms before |   question           the turn begins
  *     |<--prefix_ms------>|                       |<->| 100 ms
  *                                                 |<---silence_ms------->|
  *
@@ -274,8 +274,11 @@ OMNI_API int omni_session_clear_input(omni_session *session);
  * A question that outgrows the window is cut as ever (CUT); the person's speech ends nonetheless where it ends.
  *
  * Speculation: the question's samples are known 100 ms after the last speech, and the answer is prepared inside the
- * silence window from then on (encoder, adaptor, prompt). If the person goes on it is thrown away, the state is as
- * before; if not, only the rest of the work is left when the window ends. Answers are the same bits with and without.
+ * silence window from then on: encoder, adaptor, prompt, and the answer's first tokens up to its first sound, which
+ * are held back. If the person goes on it is thrown away, the state is as before; if not, the first text and sound
+ * come out of the same step as SPEECH_STOPPED. Answers are the same bits with and without. Turns that were begun come
+ * first: nothing is prepared while one waits for its first sound, nor when they keep the engine busy for 0.6 of the
+ * last second.
  *
  * Interruption: speech of at least interrupt_ms during an answer gives SPEECH_STARTED and, within the same slice,
  * CANCELLED with reason OMNI_END_INTERRUPTED; the speech becomes the next question. Shorter speech ("uh-huh") is
@@ -370,7 +373,8 @@ OMNI_API int omni_session_trim(omni_session *session, uint64_t n_samples, int *n
  * with other sessions counts in full for each of them. */
 typedef struct omni_stats {
     int64_t t_mel, t_encoder, t_adaptor, t_prefill, t_llm, t_decoder, t_vocoder; /* busy time per stage */
-    int64_t t_first_text;    /* from end_input, push_text or SPEECH_STOPPED to first TEXT event, 0 = none  */
+    int64_t t_first_text;    /* from end_input, push_text or SPEECH_STOPPED to first TEXT event, 0 = none (at least
+                                1 otherwise, also when it was held back)                 */
     int64_t t_first_audio;   /* same, first AUDIO event                                 */
     int64_t t_total;         /* same, terminal event                                    */
     int n_prompt, n_prompt_cached, n_tokens, n_units, n_frames;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How well the voice activity detection does: a table over noises, signal-to-noise ratios and levels.
 
-    score_vad.py BENCH_VAD WORK_DIR [-n 200] [--silence 500] [--threshold 0.5] [--levels -6 -21 -36]
+    score_vad.py BENCH_VAD WORK_DIR [-n 200] [--silence 500] [--threshold 0.5] [--levels -6 -21 -36] [--snr 20 10]
 
 BENCH_VAD is build/bench/bench_vad (cmake --build build --target benches). The utterances are made once with flite and
 espeak-ng and kept in WORK_DIR. Every condition is one long stream: noise throughout, the utterances 1.2 to 2.5 s apart.
@@ -153,6 +153,7 @@ def main():
     parser.add_argument("--silence", type=int, default=500)
     parser.add_argument("--threshold", type=float, default=0.5)
     parser.add_argument("--levels", type=float, nargs="+", default=[-6, -16, -26, -36])
+    parser.add_argument("--snr", type=float, nargs="+", default=[20, 10])
     parser.add_argument("--wav", nargs="*", help="use these recordings instead of making utterances")
     args = parser.parse_args()
     sounds = [read(path) for path in args.wav] if args.wav else synthesise(args.work, args.n)
@@ -162,12 +163,12 @@ def main():
     for name, noise in NOISES.items():
         hum = noise(np.random.default_rng(5), len(clean), sounds)
         hum /= np.sqrt((hum ** 2).mean())
-        for snr in (20, 10):
+        for snr in args.snr:
             x = clean + hum * 10 ** (-snr / 20)
             x /= np.abs(x).max()
             for level in args.levels:
                 r = score(detect(args.bench, x * 10 ** (level / 20), args.threshold, args.silence), truth)
-                print(f"{name:8} {snr:3} {level:5.0f}  {r['miss']:5.1f}  {r['false']:5.1f}  {r['late']:5.0f}  {r['late95']:5.0f} "
+                print(f"{name:8} {snr:3.0f} {level:5.0f}  {r['miss']:5.1f}  {r['false']:5.1f}  {r['late']:5.0f}  {r['late95']:5.0f} "
                       f"{r['beyond']:5.1f}  {r['onset']:5.0f}  {r['onset5']:5.0f}  {r['end']:5.0f}  {r['split']:5.1f}", flush=True)
 
 

@@ -6,6 +6,7 @@
 #include "core/turn.h"
 
 #include "base/status.h"
+#include "core/ahead.h"
 #include "core/objects.h"
 
 /* ---- one token ---------------------------------------------------------------- */
@@ -21,7 +22,7 @@ static bool can_answer(omni_session *s)
     if (!rc && s->params.speech)
         rc = om_voice_collect(s);
     om_turn_trouble(s, rc);
-    return rc == OMNI_OK && om_queue_has_room(s->events, 2, 0);
+    return rc == OMNI_OK && (s->ahead ? om_ahead_goes_on(s) : om_queue_has_room(s->events, 2, 0));
 }
 
 static int show_text(omni_session *s, int32_t token)

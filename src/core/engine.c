@@ -1,6 +1,7 @@
 /* engine: slots over one LLM context, and the step that advances all their sessions by one slice. */
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/ahead.h"
 #include "core/listen.h"
 #include "core/objects.h"
 #include "core/turn.h"
@@ -9,6 +10,7 @@
 
 enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, ONE_THREAD_WEIGHTS = 50000000 };
 enum { CHUNKS = 4, MOST_PREFILLED = 1024 };
+enum { LOW_US = 100000 };   /* of sound that is left to play */
 
 omni_engine_params omni_engine_default_params(void)
 {
@@ -154,6 +156,7 @@ int omni_engine_new(const omni_model *model, const omni_engine_params *params, o
     if (!e)
         return om_fail(OMNI_ERR_MEMORY, "engine: out of memory");
     e->model = model;
+    e->most_busy = 0.6;
     e->params = params ? *params : omni_engine_default_params();
     rc = check_params(model, &e->params);
     if (!rc)
@@ -208,11 +211,11 @@ static int advance(omni_session *s)
     switch (s->state) {
     case OM_IDLE:
     case OM_LISTEN: return om_turn_listen(s);
-    case OM_ENCODE: return om_turn_encode(s);
+    case OM_ENCODE: return s->engine->hurries ? OMNI_AGAIN : om_turn_encode(s);
     case OM_FLUSH:  return om_turn_flush(s);
     case OM_DONE:   return om_turn_done(s);
+    case OM_READY:  return om_ahead_answer(s);
     case OM_PREFILL:
-    case OM_READY:
     case OM_ANSWER: break;
     }
     return OMNI_AGAIN;
@@ -237,25 +240,50 @@ static int advance_or_stop(omni_session *s)
     return OMNI_OK;
 }
 
+/* Its first sound is out, the next is not: by the clock little is left to play. It does not wait for its receiver. */
+static bool runs_low(const omni_session *s, int64_t now)
+{
+    double us = 1e6 / (double)s->engine->model->hp.voc.sample_rate;
+
+    return s->state == OM_ANSWER && !s->ahead && s->stats.t_first_audio > 0 && om_queue_has_room(s->events, 2, 0) &&
+           (double)s->voice.n_posted * us - (double)(now - s->started_at - s->stats.t_first_audio) < LOW_US;
+}
+
+/* The first packet of an answer is short, encoder and prompts of others may take longer: then a step goes to answers
+ * alone, a token's sound lasts long. Never two in a row: a machine too slow to speak in real time would hear nobody. */
+static bool must_hurry(const omni_engine *e, int64_t now)
+{
+    for (int i = 0; i < e->params.n_slots && !e->hurries; i++)
+        if (e->sessions[i] && runs_low(e->sessions[i], now))
+            return true;
+    return false;
+}
+
 int omni_engine_step(omni_engine *e)
 {
     int moved = OMNI_AGAIN;
     uint64_t n_events;
+    int64_t start = om_now_us();
 
     if (!e)
         return om_fail(OMNI_ERR_ARG, "omni_engine_step: engine may not be NULL");
     n_events = e->n_events;
+    om_ahead_look(e);
+    e->hurries = must_hurry(e, start);
+    if (e->hurries)
+        moved = OMNI_OK;    /* others may have been left out */
     for (int i = 0; i < e->params.n_slots; i++) {
         if (!e->sessions[i])
             continue;
         if (advance_or_stop(e->sessions[i]) != OMNI_AGAIN)
             moved = OMNI_OK;
     }
-    if (om_turn_prefill(e) == OMNI_OK)
+    if (!e->hurries && om_turn_prefill(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_answer(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)
         moved = OMNI_OK;
+    om_ahead_count(e, start, moved == OMNI_OK);
     return moved;
 }

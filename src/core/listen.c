@@ -1,13 +1,7 @@
-/*
- * listen: see listen.h.
- *
- * Easy to get wrong: everything that a preparation touches has to be put back, so that the answer is the same
- * bits whether there was one or not: script, KV cache, mel, encoder, and what trim needs to know of the answer
- * before. It is not begun where undoing is impossible: when old turns would have to be forgotten to make room.
- */
+/* listen: see listen.h. */
 #include "core/listen.h"
 
-#include "base/status.h"
+#include "core/ahead.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
@@ -23,17 +17,18 @@ static bool is_running(const omni_session *s)
 /* It runs, or by the input clock its sound has not ended yet. */
 static bool is_answering(const omni_session *s)
 {
+    const om_voice *voice = s->holds ? &s->other_voice : &s->voice;
     double ratio = (double)s->engine->model->hp.audio.sample_rate / (double)s->engine->model->hp.voc.sample_rate;
 
     if (is_running(s))
         return true;
-    return s->sounds && (double)(s->ear.clock - s->sounds_from) < (double)s->voice.n_posted * ratio;
+    return s->sounds && (double)(s->ear.clock - s->sounds_from) < (double)voice->n_posted * ratio;
 }
 
-/* ---- ahead ------------------------------------------------------------------------ */
+/* ---- turns -------------------------------------------------------------------------- */
 
-/* The question so far into mel: what it holds beyond the window is counted only. */
-static int read_question(omni_session *s)
+/* What the question holds beyond the window is counted only. */
+int om_listen_read_question(omni_session *s)
 {
     int64_t start = om_now_us();
     uint64_t n_in_all;
@@ -48,55 +43,6 @@ static int read_question(omni_session *s)
     s->stats.t_mel += om_now_us() - start;
     return rc;
 }
-
-static bool may_prepare(const omni_session *s)
-{
-    const om_prompt *prompt = &s->engine->model->prompt;
-    int n_ctx = s->engine->params.n_ctx, before = s->script.n;
-    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
-    int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n;
-
-    return s->state <= OM_LISTEN && !s->ahead && s->ear.params.answer && s->ear.params.speculate &&
-           atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || before == 0) &&
-           before + needed <= n_ctx - answer;
-}
-
-static void prepare(omni_session *s)
-{
-    if (!may_prepare(s))
-        return;
-    s->before_ahead = (om_before){ .script = s->script.n, .used = om_lm_used(s->engine->lm, s->slot),
-                                   .answer_at = s->answer_at, .script_before = s->script_before };
-    s->ahead = true;
-    s->ahead_at = om_now_us();
-    s->state = OM_ENCODE;
-    if (read_question(s) < 0)
-        om_listen_forget(s);
-}
-
-void om_listen_forget(omni_session *s)
-{
-    omni_engine *e = s->engine;
-    int thrown_away = s->stats.n_thrown_away;
-
-    if (!s->ahead)
-        return;
-    if (e->encoding == s) {
-        om_encoder_reset(e->encoder);
-        e->encoding = NULL;
-    }
-    om_mel_reset(s->mel);
-    s->n_heard = s->n_question = 0;
-    om_script_cut(&s->script, s->before_ahead.script);
-    om_lm_cut(e->lm, s->slot, s->before_ahead.used);
-    s->answer_at = s->before_ahead.answer_at;
-    s->script_before = s->before_ahead.script_before;
-    s->ahead = false;
-    s->state = OM_LISTEN;
-    s->stats = (omni_stats){ .n_thrown_away = thrown_away + 1 };
-}
-
-/* ---- turns -------------------------------------------------------------------------- */
 
 static void post_speech(omni_session *s, omni_event_type type, uint64_t sample, uint64_t speech)
 {
@@ -113,14 +59,14 @@ static int begin_turn(omni_session *s, bool asked)
     if (!om_queue_has_room(s->events, 2, 0))
         return OMNI_AGAIN;
     if (asked)
-        om_listen_forget(s);    /* it ends elsewhere */
+        om_ahead_forget(s);    /* it ends elsewhere */
     else
         atomic_fetch_add(&s->n_asked, 1);
     s->started_at = asked ? s->asked_at : om_now_us();
     if (s->ahead)
         s->stats.t_ahead = om_now_us() - s->ahead_at;
     else
-        rc = read_question(s);
+        rc = om_listen_read_question(s);
     om_ear_taken(&s->ear);
     om_turn_begin_heard(s, asked);
     return rc;
@@ -137,7 +83,7 @@ int om_listen_begin(omni_session *s)
         if (s->n_pulled < s->end_mark || !om_queue_has_room(s->events, 3, 0))
             return OMNI_AGAIN;
         if (s->ear.n_segments == 0 || om_vad_speaking(s->ear.vad)) {
-            om_listen_forget(s);
+            om_ahead_forget(s);
             if (om_ear_close(&s->ear))
                 post_speech(s, OMNI_EVENT_SPEECH_STOPPED, s->ear.end, s->ear.speech_end);
         }
@@ -179,11 +125,10 @@ static void handle(omni_session *s, const om_vad_event *event)
         break;
     case OM_VAD_PAUSE:
         om_ear_pause(ear, event->at);
-        if (ear->told)
-            prepare(s);
+        s->wants_ahead = ear->told;
         break;
     case OM_VAD_RESUME:
-        om_listen_forget(s);
+        om_ahead_forget(s);
         break;
     case OM_VAD_STOP:
         om_ear_pause(ear, event->at);
@@ -191,6 +136,7 @@ static void handle(omni_session *s, const om_vad_event *event)
             post_speech(s, OMNI_EVENT_SPEECH_STOPPED, ear->end, ear->speech_end);
         om_ear_stop(ear);
         /* At once, so that nothing comes between: the turn was prepared for just this question. */
+        s->wants_ahead = false;
         if (s->ahead && is_ripe(s))
             begin_turn(s, false);
         break;
@@ -222,7 +168,7 @@ int om_listen_hear(omni_session *s)
     if (!s->ear.vad)
         return OMNI_AGAIN;
     if (question != OM_ASK_NONE)
-        om_listen_forget(s);    /* asked by hand, the question is another */
+        om_ahead_forget(s);    /* asked by hand, the question is another */
     while (moved < budget && s->n_pulled < end && om_queue_has_room(s->events, ROOM, 0)) {
         n = om_ring_pull(s->input, x, end - s->n_pulled < PART ? (size_t)(end - s->n_pulled) : PART);
         if (n == 0)
@@ -231,5 +177,5 @@ int om_listen_hear(omni_session *s)
         moved += n;
         hear_part(s, x, n);
     }
-    return moved ? OMNI_OK : OMNI_AGAIN;
+    return om_ahead_prepare(s) == OMNI_OK || moved ? OMNI_OK : OMNI_AGAIN;
 }

@@ -7,6 +7,7 @@
 #include "base/hparams.h"
 #include "base/ring.h"
 #include "base/weights.h"
+#include "core/busyness.h"
 #include "core/ear.h"
 #include "core/files.h"
 #include "core/prompt.h"
@@ -53,6 +54,11 @@ struct omni_engine {
     int n_prefix;               /* positions in the LM's spare sequence; 0 = prefix cache off */
     omni_session **sessions;    /* [n_slots], NULL = free */
     omni_session *encoding;     /* whose question the encoder works on */
+    om_busyness busyness;       /* of turns that were begun */
+    double most_busy;           /* share of a second from which on nothing is prepared ahead */
+    bool room;                  /* something may be, in this step */
+    bool hurries;               /* this step is for answers alone */
+    bool ends_begun;            /* the last step left turns that were begun */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
     int n_prefill;              /* most positions of several sessions in a prefill batch */
     int32_t *prefill_ids;       /* [n_prefill] */
@@ -78,7 +84,7 @@ typedef enum om_state {
     OM_LISTEN,      /* audio comes in: to mel                             */
     OM_ENCODE,      /* the question is complete: encoder, adaptor         */
     OM_PREFILL,     /* the prompt goes into the LLM                       */
-    OM_READY,       /* prepared ahead: waits for the end of the silence   */
+    OM_READY,       /* prepared ahead: the answer can begin               */
     OM_ANSWER,      /* token by token, with speech                        */
     OM_FLUSH,       /* the last token is out, the vocoder still has sound */
     OM_DONE         /* the terminal event waits for room                  */
@@ -111,6 +117,9 @@ struct omni_session {
     bool ahead;                     /* the turn is being prepared ahead: nobody knows of it yet */
     int64_t ahead_at;
     om_before before_ahead;
+    bool wants_ahead;               /* speech has paused: to be prepared when there is room */
+    bool holds;                     /* ahead, and answering: text and voice hold what will be given out */
+    om_voice other_voice;           /* when it holds: of the answer before */
     bool sounds;                    /* the last answer's sound began at sounds_from of the input clock */
     uint64_t sounds_from;
     uint64_t n_pulled;              /* samples ever taken out of input */

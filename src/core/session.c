@@ -1,7 +1,7 @@
 /* session: the exported functions of one conversation. */
 #include "base/memory.h"
 #include "base/status.h"
-#include "core/listen.h"
+#include "core/ahead.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
@@ -114,6 +114,7 @@ void omni_session_free(omni_session *s)
     om_script_free(&s->script);
     om_text_free(&s->text);
     om_voice_free(&s->voice);
+    om_voice_free(&s->other_voice);
     om_free(s->typed);
     om_free(s);
 }
@@ -125,7 +126,7 @@ static int check_between_turns(omni_session *s, const char *what)
 {
     if (!s)
         return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
-    om_listen_forget(s);
+    om_ahead_forget(s);
     if (s->state > OM_LISTEN || atomic_load(&s->question) != OM_ASK_NONE)
         return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
                        what);
@@ -160,7 +161,7 @@ int omni_session_clear_input(omni_session *s)
 
     if (rc)
         return rc;
-    om_listen_forget(s);
+    om_ahead_forget(s);
     drop_input(s);
     return OMNI_OK;
 }
@@ -182,7 +183,7 @@ int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
                        hp->audio.sample_rate);
     if (was_on == params->enabled && !was_on)
         return OMNI_OK;
-    om_listen_forget(s);
+    om_ahead_forget(s);
     rc = om_ear_set(&s->ear, params, (size_t)hp->audio.window_samples, s->n_pulled);
     if (!rc && was_on != params->enabled)
         drop_input(s);

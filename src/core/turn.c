@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "core/ahead.h"
 #include "core/listen.h"
 #include "core/objects.h"
 
@@ -27,6 +28,12 @@ int64_t om_now_us(void)
 
 /* ---- events ----------------------------------------------------------------- */
 
+/* 0 would mean that none came: what was held back can come with BEGIN. */
+static int64_t since_start(const omni_session *s, const omni_event *event)
+{
+    return event->time_us > s->started_at ? event->time_us - s->started_at : 1;
+}
+
 int om_turn_post(omni_session *s, omni_event *event)
 {
     int rc;
@@ -40,9 +47,9 @@ int om_turn_post(omni_session *s, omni_event *event)
         return rc;
     s->engine->n_events++;
     if (event->type == OMNI_EVENT_TEXT && !s->stats.t_first_text)
-        s->stats.t_first_text = event->time_us - s->started_at;
+        s->stats.t_first_text = since_start(s, event);
     if (event->type == OMNI_EVENT_AUDIO && !s->stats.t_first_audio)
-        s->stats.t_first_audio = event->time_us - s->started_at;
+        s->stats.t_first_audio = since_start(s, event);
     if (event->type == OMNI_EVENT_AUDIO && event->sample_offset == 0) {
         s->sounds = true;
         s->sounds_from = s->ear.clock;
@@ -58,7 +65,7 @@ int om_turn_post_text(omni_session *s)
     omni_event event = { .type = OMNI_EVENT_TEXT, .text = s->text.bytes, .n_text = n };
     int rc;
 
-    if (n == 0)
+    if (n == 0 || s->ahead)
         return OMNI_OK;
     rc = om_turn_post(s, &event);
     if (!rc)
@@ -120,10 +127,8 @@ static int hear(omni_session *s, uint64_t end)
     return rc;
 }
 
-/* What the answer before left behind goes. */
-static void start_turn(omni_session *s)
+void om_turn_clear_answer(omni_session *s)
 {
-    s->has_answer = s->sounds = false;
     s->n_tokens = 0;
     om_text_reset(&s->text);
     om_voice_reset(&s->voice);
@@ -131,6 +136,14 @@ static void start_turn(omni_session *s)
         om_speech_decoder_reset(s->engine->decoder, s->slot);
         om_vocoder_reset(s->engine->vocoder, s->slot);
     }
+}
+
+/* What the answer before left behind goes. */
+static void start_turn(omni_session *s)
+{
+    s->has_answer = s->sounds = false;
+    if (!s->holds)
+        om_turn_clear_answer(s);
 }
 
 /* The question was read: whoever asks may ask the next. */
@@ -155,13 +168,7 @@ void om_turn_begin_heard(omni_session *s, bool asked)
     else
         start_turn(s);
     if (s->ahead) {
-        bool started = s->state > OM_ENCODE || s->engine->encoding == s;
-
-        s->ahead = false;
-        if (started)
-            s->n_heard = s->n_question = 0;
-        if (s->state == OM_READY)
-            s->state = OM_ANSWER;
+        om_ahead_becomes_turn(s);
         return;
     }
     s->script_before = s->script.n;
@@ -307,15 +314,6 @@ static int finish_encoder(omni_session *s)
     return rc ? rc : ask(s, e->speech_rows);
 }
 
-/* Does a turn that was begun wait for the encoder? */
-static bool somebody_waits(const omni_engine *e)
-{
-    for (int i = 0; i < e->params.n_slots; i++)
-        if (e->sessions[i] && e->sessions[i]->state == OM_ENCODE && !e->sessions[i]->ahead)
-            return true;
-    return false;
-}
-
 /* One question at a time, in turns; those begun before those prepared ahead, which give way in the middle. */
 int om_turn_encode(omni_session *s)
 {
@@ -324,8 +322,8 @@ int om_turn_encode(omni_session *s)
     int rc;
 
     if (e->encoding && e->encoding != s && e->encoding->ahead && !s->ahead)
-        om_listen_forget(e->encoding);
-    if ((e->encoding && e->encoding != s) || (s->ahead && somebody_waits(e)))
+        om_ahead_give_way(e->encoding);
+    if ((e->encoding && e->encoding != s) || (s->ahead && !e->room))
         return OMNI_AGAIN;
     if (!e->encoding)
         return start_encoder(s);
@@ -450,12 +448,13 @@ int om_turn_prefill(omni_engine *e)
     int moved = OMNI_AGAIN, rc;
 
     for (int i = 0; i < e->params.n_slots; i++)
-        if (e->sessions[i] && e->sessions[i]->state == OM_PREFILL)
+        if (e->sessions[i] && e->sessions[i]->state == OM_PREFILL && (e->room || !e->sessions[i]->ahead))
             moved = OMNI_OK;
     if (moved == OMNI_AGAIN)
         return moved;
     gather_prefill(e, false, &g);
-    gather_prefill(e, true, &g);
+    if (e->room)
+        gather_prefill(e, true, &g);
     if (!g.n)
         return moved;
     om_turn_serve(e, e->batch, g.n);
@@ -473,8 +472,11 @@ int om_turn_prefill(omni_engine *e)
 
 int om_turn_flush(omni_session *s)
 {
-    int rc = om_turn_post_text(s);
+    int rc;
 
+    if (s->ahead)
+        return OMNI_AGAIN;
+    rc = om_turn_post_text(s);
     if (!rc && s->params.speech)
         rc = om_voice_collect(s);
     if (rc)
@@ -532,7 +534,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
 void om_turn_trouble(omni_session *s, int rc)
 {
     if (rc < 0 && s->ahead)
-        om_listen_forget(s);        /* it will be tried again when it counts */
+        om_ahead_forget(s);        /* it will be tried again when it counts */
     else if (rc < 0 && !om_turn_is_cancelled(s))
         om_turn_end(s, OMNI_EVENT_FAILED, rc);
 }

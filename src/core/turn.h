@@ -4,7 +4,7 @@
  * room in the event queue); negative, the turn failed.
  *
  *   IDLE, LISTEN --> ENCODE --> PREFILL --> ANSWER --> FLUSH --> DONE --> IDLE
- *                                     \-> READY -/   (prepared ahead: see listen.h)
+ *                                     \-> READY -/   (prepared ahead: see ahead.h)
  *        (typed questions skip ENCODE; text-only answers skip FLUSH; cancelling and failing go to DONE)
  */
 #ifndef OM_TURN_H
@@ -25,6 +25,8 @@ int om_turn_answer(omni_engine *e);
 int om_turn_speak(omni_engine *e);
 
 bool om_turn_is_cancelled(const omni_session *s);
+/* Text, voice and speech stages as before an answer. */
+void om_turn_clear_answer(omni_session *s);
 /* The spoken question lies in mel: tells of it. asked: by end_input. The events have room. */
 void om_turn_begin_heard(omni_session *s, bool asked);
 /* Ends the turn: type and reason or status. A failed turn, and one cancelled before anything was

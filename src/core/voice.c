@@ -199,7 +199,7 @@ static int give_packet(omni_session *s)
                          .sample_offset = v->n_posted };
     int rc;
 
-    if (v->n_held == 0 || (v->n_held < least && !last))
+    if (v->n_held == 0 || (v->n_held < least && !last) || s->ahead)
         return OMNI_OK;
     rc = om_turn_post(s, &event);
     if (rc)

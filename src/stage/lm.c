@@ -43,7 +43,7 @@ struct om_lm {
     llama_memory_t memory;
     om_lm_params p;
     int *used;                          /* [n_slots + 1] */
-    struct llama_sampler **sampler;     /* [n_slots], NULL = greedy */
+    struct llama_sampler **sampler, **kept;     /* [n_slots], NULL = greedy */
     /* one batch, as llama_batch wants it: [n_batch] each */
     llama_pos *pos;
     int32_t *n_seq;
@@ -218,12 +218,13 @@ static int new_arrays(om_lm *lm)
 
     lm->used = om_calloc((size_t)lm->p.n_slots + 1, sizeof *lm->used);
     lm->sampler = om_calloc((size_t)lm->p.n_slots, sizeof *lm->sampler);
+    lm->kept = om_calloc((size_t)lm->p.n_slots, sizeof *lm->kept);
     lm->pos = om_calloc(n, sizeof *lm->pos);
     lm->n_seq = om_calloc(n, sizeof *lm->n_seq);
     lm->seq = om_calloc(n, sizeof *lm->seq);
     lm->seq_of = om_calloc(n, sizeof *lm->seq_of);
     lm->wanted = om_calloc(n, sizeof *lm->wanted);
-    if (!lm->used || !lm->sampler || !lm->pos || !lm->n_seq || !lm->seq || !lm->seq_of || !lm->wanted)
+    if (!lm->used || !lm->sampler || !lm->kept || !lm->pos || !lm->n_seq || !lm->seq || !lm->seq_of || !lm->wanted)
         return om_fail(OMNI_ERR_MEMORY, "no memory for %d slots of the language model", lm->p.n_slots);
     for (size_t i = 0; i < n; i++) {
         lm->n_seq[i] = 1;
@@ -292,13 +293,15 @@ void om_lm_free(om_lm *lm)
 {
     if (!lm)
         return;
-    for (int i = 0; lm->sampler && i < lm->p.n_slots; i++)
-        if (lm->sampler[i])
-            llama_sampler_free(lm->sampler[i]);
+    for (int i = 0; lm->sampler && lm->kept && i < lm->p.n_slots; i++) {
+        llama_sampler_free(lm->sampler[i]);
+        llama_sampler_free(lm->kept[i]);
+    }
     if (lm->ctx)
         llama_free(lm->ctx);
     om_free(lm->used);
     om_free(lm->sampler);
+    om_free(lm->kept);
     om_free(lm->pos);
     om_free(lm->n_seq);
     om_free(lm->seq);
@@ -331,10 +334,31 @@ int om_lm_set_sampling(om_lm *lm, int slot, const om_sampling *s)
             llama_sampler_chain_add(chain, llama_sampler_init_top_p(s->top_p, 1));
         llama_sampler_chain_add(chain, llama_sampler_init_dist(s->seed));
     }
-    if (lm->sampler[slot])
-        llama_sampler_free(lm->sampler[slot]);
+    llama_sampler_free(lm->sampler[slot]);
     lm->sampler[slot] = chain;
     return OMNI_OK;
+}
+
+int om_lm_keep_sampling(om_lm *lm, int slot)
+{
+    struct llama_sampler *copy = NULL;
+
+    if (lm->sampler[slot]) {
+        if (!om_torture_hit())
+            copy = llama_sampler_clone(lm->sampler[slot]);
+        if (!copy)
+            return om_fail(OMNI_ERR_MEMORY, "no memory for a sampler");
+    }
+    llama_sampler_free(lm->kept[slot]);
+    lm->kept[slot] = copy;
+    return OMNI_OK;
+}
+
+void om_lm_restore_sampling(om_lm *lm, int slot)
+{
+    llama_sampler_free(lm->sampler[slot]);
+    lm->sampler[slot] = lm->kept[slot];
+    lm->kept[slot] = NULL;
 }
 
 static int32_t greedy(const float *logits, int n)

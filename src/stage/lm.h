@@ -57,6 +57,9 @@ void om_lm_free(om_lm *lm);
 typedef struct om_sampling { float temperature; int top_k; float top_p; uint32_t seed; } om_sampling;
 /* temperature 0: greedy, ties to the lowest id. Starts the random numbers anew. ERR_MEMORY. */
 int  om_lm_set_sampling(om_lm *lm, int slot, const om_sampling *s);
+/* Keeps a copy of how the slot samples, random numbers included; restore goes back to it, once. ERR_MEMORY. */
+int  om_lm_keep_sampling(om_lm *lm, int slot);
+void om_lm_restore_sampling(om_lm *lm, int slot);
 
 /* Sequence bookkeeping. Positions are counted per slot; slot n_slots is the spare one. */
 int  om_lm_used(const om_lm *lm, int slot);

@@ -4,8 +4,8 @@
  *   takes            samples [n] f32 at 16 kHz, any level
  *   gives            START, PAUSE, RESUME, STOP with positions
  *   rate             a decision per frame of 10 ms
- *   latency          20 ms of window and the frames that the evidence takes to gather: START comes 20 ms
- *                    (clean) to 60 ms (10 dB) after the onset, which it tells to within 10 ms; PAUSE 100 ms
+ *   latency          20 ms of window and the frames that the evidence takes to gather: START comes 10 ms
+ *                    (clean) to 40 ms (babble at 10 dB) after the onset, which it tells to within 10 ms; PAUSE 100 ms
  *                    after the last speech, STOP silence_ms after it. Tables in docs/turn-taking.md
  *   state            noise floor per band, the state machine; 4 kB
  *
@@ -22,6 +22,8 @@
  *   - a frame's position is its middle; the window makes an onset visible 10 ms before it begins
  *   - the floor must follow down and up alike, or it sinks during speech and speech never ends
  *   - after a pause it takes an onset to go on: the end of the speech does not wander
+ *   - in quiet surroundings the smoothed score and a room's echo outlast the speech: its end is the last frame
+ *     within 20 dB of its loudest, but never so early that what still scores as speech leaves the tail
  */
 #include "stage/vad.h"
 
@@ -34,20 +36,25 @@
 enum {
     HOP = 160, WINDOW = 320, FFT = 512, LOG_FFT = 9,
     BANDS = 10, ALL = BANDS,    /* the last is all bands together */
-    BEST = 4,
+    BEST = 2,
     PARTS = 3, PART = 50,       /* the least level is kept for 3 parts of 0.5 s */
-    SETTLE = 10                 /* frames from which the first floor is taken */
+    SETTLE = 10,                /* frames from which the first floor is taken */
+    LINGER = 80 * OM_VAD_RATE / 1000    /* longest that sound fades behind the end; less than the tail */
 };
 
 static const float edges[BANDS + 1] = { 100, 300, 500, 750, 1000, 1400, 1900, 2600, 3600, 5000, 7000 };
 
 /* dB */
 static const float quietest = -80.0f;       /* power of a band that is taken for silence */
-static const float fluctuation = 1.0f;      /* deviations of a band that are nothing unusual */
-static const float slack = 1.25f;            /* over what the noise's score is now and then */
-static const float even_odds = 12.0f;       /* evidence, dB times frames, at which speech is as likely as not */
-static const float together = 0.75f;       /* weight of all bands' level in the score */
-static const float keep = 1.25f;            /* dB over the noise's score that the smoothed score keeps in speech */
+static const float fluctuation = 2.5f;      /* deviations of a band that are nothing unusual */
+static const float steadiest = 0.3f;        /* no band deviates less */
+static const float slack = 0.6f;            /* over what the noise's score is now and then */
+static const float even_odds = 3.75f;       /* evidence, dB times frames, at which speech is as likely as not ... */
+static const float unsteady_odds = 1.0f;    /* ... and more by so many deviations of the noise's score */
+static const float together = 0.85f;        /* weight of all bands' level in the score */
+static const float keep = 0.5f;             /* dB over the noise's score that the smoothed score keeps in speech */
+static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
+static const float forgetting = 0.02f;      /* of the loudest, per frame */
 
 struct band {
     int first, last;            /* bins [first, last) */
@@ -71,6 +78,7 @@ struct om_vad {
     float score, smooth_score;
     float noise_score, noise_spread;    /* mean and mean deviation of the score in quiet frames */
     float evidence;             /* sum of what scores exceed, since it was last 0 */
+    float loudest;              /* level of all bands in this speech, dB */
     vad_state state;
     uint64_t onset, end;        /* samples */
     bool has_event;
@@ -246,8 +254,8 @@ static void follow_floor(om_vad *vad, const float level[BANDS + 1], bool quiet)
         }
         if (least > in->floor)
             in->floor += 0.1f * (least - in->floor);
-        if (in->deviation < 1.0f)
-            in->deviation = 1.0f;
+        if (in->deviation < steadiest)
+            in->deviation = steadiest;
     }
 }
 
@@ -288,14 +296,26 @@ static void tell(om_vad *vad, om_vad_kind kind, uint64_t at)
     vad->has_event = true;
 }
 
-/* One step of the state machine; middle: the frame's position. */
-static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle)
+/* A frame of speech ends at `at`. */
+static void speech_until(om_vad *vad, uint64_t at, float level)
+{
+    vad->loudest -= forgetting;
+    if (level > vad->loudest)
+        vad->loudest = level;
+    if (level > vad->loudest - dying)
+        vad->end = at;
+    else if (at > vad->end + LINGER)
+        vad->end = at - LINGER;
+}
+
+/* One step of the state machine; middle: the frame's position; level: of all its bands. */
+static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float level)
 {
     uint64_t ms = OM_VAD_RATE / 1000;
 
     if (vad->state == SPEAKING) {
         if (speech)
-            vad->end = middle + HOP / 2;
+            speech_until(vad, middle + HOP / 2, level);
         else if (vad->n >= vad->end + OM_VAD_TAIL_MS * ms) {
             vad->state = PAUSED;
             vad->evidence = 0.0f;
@@ -307,6 +327,7 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle)
         tell(vad, vad->state == SILENT ? OM_VAD_START : OM_VAD_RESUME, vad->onset);
         vad->state = SPEAKING;
         vad->end = middle + HOP / 2;
+        vad->loudest = level;
     } else if (vad->state == PAUSED && vad->n >= vad->end + (uint64_t)vad->params.silence_ms * ms) {
         vad->state = SILENT;
         tell(vad, OM_VAD_STOP, vad->end);
@@ -316,12 +337,18 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle)
 /* What scores of noise hardly reach. */
 static float usual(const om_vad *vad)
 {
-    return vad->noise_score + 1.5f * vad->noise_spread;
+    return vad->noise_score + 3.0f * vad->noise_spread;
+}
+
+/* Evidence at which speech is as likely as not. */
+static float odds(const om_vad *vad)
+{
+    return even_odds + unsteady_odds * vad->noise_spread;
 }
 
 static void gather_evidence(om_vad *vad, uint64_t middle)
 {
-    float most = 3.0f * even_odds;
+    float most = 3.0f * odds(vad);
 
     if (vad->evidence <= 0.0f)
         vad->onset = middle > HOP / 2 ? middle - HOP / 2 : 0;
@@ -345,8 +372,8 @@ static void hear_frame(om_vad *vad)
     vad->smooth_score += 0.4f * (vad->score - vad->smooth_score);
     gather_evidence(vad, middle);
     speech = vad->smooth_score > vad->noise_score + 0.6f * vad->noise_spread + keep;
-    decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle);
-    quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * even_odds;
+    decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle, level[ALL]);
+    quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * odds(vad);
     if (quiet) {
         vad->noise_spread += 0.01f * (fabsf(vad->score - vad->noise_score) - vad->noise_spread);
         vad->noise_score += 0.02f * (vad->score - vad->noise_score);
@@ -402,5 +429,5 @@ uint64_t om_vad_last_speech(const om_vad *vad)
 
 float om_vad_probability(const om_vad *vad)
 {
-    return vad->evidence / (vad->evidence + even_odds);
+    return vad->evidence / (vad->evidence + odds(vad));
 }

@@ -218,19 +218,30 @@ static bool speak(omni_session *s, person *p, manner how)
     return true;
 }
 
-typedef struct tally { double *waits; int n, n_underruns, most; } tally;
+typedef struct tally {
+    double *waits;
+    int n, most, n_underruns, n_prepared, n_thrown_away;
+    double reserve;             /* the least sound that was left to play when more came */
+} tally;
 
 static void hear(omni_session *s, person *p, tally *all)
 {
     size_t before = p->n_audio;
-    double first = p->first, played;
+    double first = p->first, played, left;
     int ended = take(s, &p->n_audio, &p->first);
+    omni_stats stats;
 
-    /* Sound that comes after what was there has been played. */
-    if (first > 0.0 && p->n_audio > before && now() - first > (double)before / RATE)
-        all->n_underruns++;
+    if (first > 0.0 && p->n_audio > before) {
+        left = first + (double)before / RATE - now();
+        all->n_underruns += left < 0.0;     /* it comes after what was there has been played */
+        all->reserve = left < all->reserve ? left : all->reserve;
+    }
     if (!ended)
         return;
+    if (omni_session_get_stats(s, &stats))
+        die();
+    all->n_prepared += stats.t_ahead > 0;
+    all->n_thrown_away += stats.n_thrown_away;
     if (p->first > 0.0 && all->n < all->most)
         all->waits[all->n++] = p->first - p->begin - (double)n_question / RATE;
     played = p->first + (double)p->n_audio / RATE;
@@ -245,7 +256,7 @@ static void live(const omni_model *model, int n, int threads, double seconds, ma
     omni_session *sessions[MOST];
     omni_engine *engine = new_engine(model, n, threads, batching, true, sessions);
     person people[MOST];
-    tally t = { .most = n * 1000 };
+    tally t = { .most = n * 1000, .reserve = 1e9 };
     double start = now(), busy = cpu();
 
     t.waits = calloc((size_t)t.most, sizeof *t.waits);
@@ -272,9 +283,11 @@ static void live(const omni_model *model, int n, int threads, double seconds, ma
     if (t.n) {
         qsort(t.waits, (size_t)t.n, sizeof *t.waits, by_size);
         printf("live, %s, batching %s: %d conversations, %d answers in %.0f s, %.0f %% of a processor; "
-               "end of speech to first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d underruns\n", names[how], batching ? "on" : "off", n,
-               t.n, seconds, 100.0 * (cpu() - busy) / seconds, 1e3 * t.waits[t.n / 2], 1e3 * t.waits[t.n * 95 / 100],
-               1e3 * t.waits[t.n * 99 / 100], t.n_underruns);
+               "end of speech to first audio p50 %.0f, p95 %.0f, p99 %.0f ms; %d underruns, least reserve %.0f ms; "
+               "%d prepared ahead, %d thrown away\n", names[how], batching ? "on" : "off", n, t.n, seconds,
+               100.0 * (cpu() - busy) / seconds, 1e3 * t.waits[t.n / 2], 1e3 * t.waits[t.n * 95 / 100],
+               1e3 * t.waits[t.n * 99 / 100], t.n_underruns, 1e3 * t.reserve, t.n_prepared, t.n_thrown_away);
+        fflush(stdout);
     }
     for (int i = 0; i < n; i++)
         omni_session_free(sessions[i]);
@@ -315,8 +328,10 @@ int main(int argc, char **argv)
         cut_end();
         live(model, n, threads, seconds, BY_HAND, false);
         live(model, n, threads, seconds, BY_HAND, true);
-        live(model, n, threads, seconds, LISTENING, true);
-        live(model, n, threads, seconds, PREPARING, true);
+        for (int i = 0; i < 2; i++) {
+            live(model, n, threads, seconds, LISTENING, true);
+            live(model, n, threads, seconds, PREPARING, true);
+        }
     }
     omni_model_free(model);
     return 0;

@@ -122,6 +122,7 @@ static omni_session *listening(omni_engine *engine, const omni_turn_params *turn
     omni_session *s = new_session(engine, TOKENS);
 
     assert_int_equal(omni_session_set_turns(s, turns), OMNI_OK);
+    engine->most_busy = 2.0;    /* tapes are played faster than people speak */
     return s;
 }
 
@@ -230,13 +231,12 @@ static void segments_become_turns(void **state)
 }
 
 /* However far the preparation came when the person went on: nothing of it is left. */
-static void preparation_leaves_no_trace(void **state)
+static void leaves_no_trace(const omni_session_params *sp)
 {
     tape t = new_tape(5000);
     answer plain[2];
-    int deepest = 0;
+    int deepest = 0, held = 0;
 
-    (void)state;
     speak(&t, 400, 700, 1);
     speak(&t, 2000, 2250, 2);
     speak(&t, 2500, 2650, 3);       /* goes on after 250 ms */
@@ -247,8 +247,10 @@ static void preparation_leaves_no_trace(void **state)
         omni_session *s = listening(engine, &p);
         log_of_events l = { .n = 0 };
         om_before before;
+        uint64_t heard;
         int kept;
 
+        assert_int_equal(omni_session_set_params(s, sp), OMNI_OK);
         p.prefix_ms = 100;
         p.interrupt_ms = 0;     /* the answer still sounds when the person speaks */
         assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
@@ -256,16 +258,20 @@ static void preparation_leaves_no_trace(void **state)
         check_kinds(&l, "()BE(");
         assert_int_equal(omni_session_trim(s, 2000, &kept), OMNI_OK);     /* while the person speaks */
         before = (om_before){ s->script.n, om_lm_used(engine->lm, 0), s->answer_at, s->script_before };
+        heard = s->voice.n_posted;
         for (size_t ms = 2150; ms < 2500; ms += 10) {
             play(s, &t, ms, ms + 10, run ? run : 1, &l);
             if (s->ahead && (int)s->state > deepest)
                 deepest = (int)s->state;
+            held += s->holds && s->voice.n_held > 0;
         }
         play(s, &t, 2500, 2650, 1, &l);
         assert_false(s->ahead);
         assert_int_equal(s->stats.n_thrown_away, run > 0);
         assert_true(s->script.n == before.script && om_lm_used(engine->lm, 0) == before.used &&
                     s->answer_at == before.answer_at && s->script_before == before.script_before);
+        assert_int_equal(s->voice.n_posted, heard);
+        assert_int_equal(omni_session_trim(s, 1000, &kept), OMNI_OK);     /* still the answer before */
         play(s, &t, 2650, 5000, run ? run : 1, &l);
         settle_down(s, &l);
         check_kinds(&l, "()BE()BE");
@@ -281,10 +287,90 @@ static void preparation_leaves_no_trace(void **state)
         omni_session_free(s);
         omni_engine_free(engine);
     }
-    assert_int_equal(deepest, OM_READY);
+    assert_true(deepest >= OM_ANSWER && held > 0);
     forget_answer(&plain[0]);
     forget_answer(&plain[1]);
     free(t.x);
+}
+
+static void preparation_leaves_no_trace(void **state)
+{
+    omni_session_params sp = omni_session_default_params();
+
+    (void)state;
+    sp.max_tokens = TOKENS;
+    leaves_no_trace(&sp);
+    sp.temperature = 1.0f;      /* random numbers that were drawn are drawn again */
+    sp.seed = 7;
+    leaves_no_trace(&sp);
+}
+
+/* The window ends when the first sound is ready: it comes with SPEECH_STOPPED, out of the same step. */
+static void the_first_sound_comes_at_once(void **state)
+{
+    omni_turn_params p = params_of(500, true);
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *s = listening(engine, &p);
+    tape t = new_tape(2000);
+    log_of_events l = { .n = 0 };
+    omni_event e;
+    size_t ms = 1100;
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    play(s, &t, 0, ms, 0, &l);
+    check_kinds(&l, "(");
+    assert_true(s->holds && s->voice.n_held > 0 && s->text.n > 0);
+    while (s->ahead) {
+        assert_int_equal(omni_session_push_audio(s, t.x + ms * MS, 160), OMNI_OK);
+        assert_int_equal(omni_engine_step(engine), OMNI_OK);
+        assert_true((ms += 10) < 1500);
+    }
+    for (int i = 0; i < 4; i++) {
+        static const omni_event_type wanted[] = { OMNI_EVENT_SPEECH_STOPPED, OMNI_EVENT_BEGIN, OMNI_EVENT_TEXT,
+                                                  OMNI_EVENT_AUDIO };
+
+        assert_int_equal(omni_session_next_event(s, &e), OMNI_OK);
+        assert_int_equal(e.type, wanted[i]);
+        if (i > 0)
+            take_event(&l.answers[0], &e, i == 1);
+    }
+    settle_down(s, &l);
+    check_kinds(&l, "(E");
+    assert_true(s->last.t_first_audio > 0 && s->last.t_first_text > 0 && s->last.t_ahead > 0);
+    forget_log(&l);
+    free(t.x);
+    omni_session_free(s);
+    omni_engine_free(engine);
+}
+
+/* A busy engine prepares nothing; when there is room again inside the window, it does. */
+static void preparation_waits_for_room(void **state)
+{
+    omni_turn_params p = params_of(1000, true);
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *s = listening(engine, &p);
+    tape t = new_tape(3000);
+    log_of_events l = { .n = 0 };
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    engine->most_busy = 0.0;
+    play(s, &t, 0, 1100, 0, &l);
+    assert_true(s->wants_ahead && !s->ahead);
+    engine->most_busy = 2.0;
+    play(s, &t, 1100, 1110, 1, &l);
+    assert_true(s->ahead && s->state == OM_ENCODE);
+    engine->most_busy = 0.0;            /* it stops where it is */
+    play(s, &t, 1110, 1300, 0, &l);
+    assert_true(s->ahead && s->state == OM_ENCODE);
+    play(s, &t, 1300, 3000, 0, &l);
+    settle_down(s, &l);
+    check_kinds(&l, "()BE");
+    forget_log(&l);
+    free(t.x);
+    omni_session_free(s);
+    omni_engine_free(engine);
 }
 
 /* A cancelled or typed question meanwhile does not meet what was prepared. */
@@ -303,7 +389,7 @@ static void calls_forget_the_preparation(void **state)
 
         play(s, &t, 0, 1300, 0, &l);
         check_kinds(&l, "(");
-        assert_true(s->ahead && s->state == OM_READY);
+        assert_true(s->ahead && s->state >= OM_ANSWER);
         omni_session_cancel(s);         /* there is no turn: it does nothing */
         switch (call) {
         case 0:                         /* typed */
@@ -622,6 +708,45 @@ static void a_preparation_gives_way(void **state)
     omni_engine_free(engine);
 }
 
+/* An answer that is about to run dry has every other step for itself, and the other question is heard nonetheless. */
+static void answers_do_not_run_dry(void **state)
+{
+    omni_engine *engine = new_engine(model, 2, 0);
+    omni_session *s = new_session(engine, 200), *other = new_session(engine, TOKENS);
+    int hurried = 0, plain = 0;
+    omni_event e;
+    answer a;
+
+    (void)state;
+    om_encoder_set_slice(engine->encoder, 1.0);     /* half a layer */
+    ask_sound(s, 1);
+    while (s->stats.t_first_audio == 0)
+        assert_int_equal(omni_engine_step(engine), OMNI_OK);
+    s->started_at -= 1000000000;        /* so long ago that all of it was played */
+    ask_sound(other, 2);
+    while (other->state <= OM_ENCODE) {
+        int64_t spent = other->stats.t_encoder;
+        int n_tokens = s->n_tokens;
+
+        assert_int_equal(omni_engine_step(engine), OMNI_OK);
+        assert_int_equal(s->n_tokens, n_tokens + 1);
+        if (engine->hurries)
+            assert_int_equal(other->stats.t_encoder, spent);
+        hurried += engine->hurries;
+        plain += !engine->hurries;
+        while (omni_session_next_event(s, &e) == OMNI_OK)
+            assert_true(e.type < OMNI_EVENT_END);
+    }
+    assert_true(hurried > 1 && plain > 1 && abs(hurried - plain) <= 1);
+    omni_session_cancel(s);
+    finish(other, &a);
+    assert_int_equal(a.end, OMNI_EVENT_END);
+    forget_answer(&a);
+    omni_session_free(s);
+    omni_session_free(other);
+    omni_engine_free(engine);
+}
+
 /* What can fail fails, once each: set_turns refuses and changes nothing; a preparation that fails is not noticed; a
  * turn that fails ends FAILED, and the next is as ever. */
 static void failures_leave_it_whole(void **state)
@@ -687,6 +812,8 @@ int main(void)
         cmocka_unit_test(defaults_and_refusals),
         cmocka_unit_test(segments_become_turns),
         cmocka_unit_test(preparation_leaves_no_trace),
+        cmocka_unit_test(the_first_sound_comes_at_once),
+        cmocka_unit_test(preparation_waits_for_room),
         cmocka_unit_test(calls_forget_the_preparation),
         cmocka_unit_test(speech_interrupts),
         cmocka_unit_test(backchannels_pass),
@@ -696,6 +823,7 @@ int main(void)
         cmocka_unit_test(a_long_question_is_cut),
         cmocka_unit_test(an_idle_receiver_stops_the_ear),
         cmocka_unit_test(a_preparation_gives_way),
+        cmocka_unit_test(answers_do_not_run_dry),
         cmocka_unit_test(failures_leave_it_whole),
     };
 
