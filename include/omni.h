@@ -266,7 +266,7 @@ OMNI_API int omni_session_clear_input(omni_session *session);
  *      audio   ___________/~~~~~~~~~~~~~~~~~~~~~~~\__________________________
  *                  ^      ^   ^                   ^   ^                  ^
  *          first sample   |   SPEECH_STARTED      |   end of the         SPEECH_STOPPED,
- *     of the question     onset, 10..60 ms before |   question           the turn begins
+ *     of the question     onset, 20..60 ms before |   question           the turn begins
  *     |<--prefix_ms------>|                       |<->| 100 ms
  *                                                 |<---silence_ms------->|
  *

@@ -4,8 +4,8 @@
  *   takes            samples [n] f32 at 16 kHz, any level
  *   gives            START, PAUSE, RESUME, STOP with positions
  *   rate             a decision per frame of 10 ms
- *   latency          20 ms of window and the frames that the evidence takes to gather: START comes 10 ms
- *                    (clean) to 40 ms (babble at 10 dB) after the onset, which it tells to within 10 ms; PAUSE 100 ms
+ *   latency          20 ms of window and the frames that the evidence takes to gather: START comes 20 ms
+ *                    (clean) to 60 ms (10 dB) after the onset, which it tells to within 10 ms; PAUSE 100 ms
  *                    after the last speech, STOP silence_ms after it. Tables in docs/turn-taking.md
  *   state            noise floor per band, the state machine; 4 kB
  *
@@ -36,7 +36,7 @@
 enum {
     HOP = 160, WINDOW = 320, FFT = 512, LOG_FFT = 9,
     BANDS = 10, ALL = BANDS,    /* the last is all bands together */
-    BEST = 2,
+    BEST = 4,
     PARTS = 3, PART = 50,       /* the least level is kept for 3 parts of 0.5 s */
     SETTLE = 10,                /* frames from which the first floor is taken */
     LINGER = 80 * OM_VAD_RATE / 1000    /* longest that sound fades behind the end; less than the tail */
@@ -46,13 +46,11 @@ static const float edges[BANDS + 1] = { 100, 300, 500, 750, 1000, 1400, 1900, 26
 
 /* dB */
 static const float quietest = -80.0f;       /* power of a band that is taken for silence */
-static const float fluctuation = 2.5f;      /* deviations of a band that are nothing unusual */
-static const float steadiest = 0.3f;        /* no band deviates less */
-static const float slack = 0.6f;            /* over what the noise's score is now and then */
-static const float even_odds = 3.75f;       /* evidence, dB times frames, at which speech is as likely as not ... */
-static const float unsteady_odds = 1.0f;    /* ... and more by so many deviations of the noise's score */
-static const float together = 0.85f;        /* weight of all bands' level in the score */
-static const float keep = 0.5f;             /* dB over the noise's score that the smoothed score keeps in speech */
+static const float fluctuation = 1.0f;      /* deviations of a band that are nothing unusual */
+static const float slack = 1.25f;            /* over what the noise's score is now and then */
+static const float even_odds = 12.0f;       /* evidence, dB times frames, at which speech is as likely as not */
+static const float together = 0.75f;       /* weight of all bands' level in the score */
+static const float keep = 1.25f;            /* dB over the noise's score that the smoothed score keeps in speech */
 static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
 static const float forgetting = 0.02f;      /* of the loudest, per frame */
 
@@ -254,8 +252,8 @@ static void follow_floor(om_vad *vad, const float level[BANDS + 1], bool quiet)
         }
         if (least > in->floor)
             in->floor += 0.1f * (least - in->floor);
-        if (in->deviation < steadiest)
-            in->deviation = steadiest;
+        if (in->deviation < 1.0f)
+            in->deviation = 1.0f;
     }
 }
 
@@ -337,18 +335,12 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float 
 /* What scores of noise hardly reach. */
 static float usual(const om_vad *vad)
 {
-    return vad->noise_score + 3.0f * vad->noise_spread;
-}
-
-/* Evidence at which speech is as likely as not. */
-static float odds(const om_vad *vad)
-{
-    return even_odds + unsteady_odds * vad->noise_spread;
+    return vad->noise_score + 1.5f * vad->noise_spread;
 }
 
 static void gather_evidence(om_vad *vad, uint64_t middle)
 {
-    float most = 3.0f * odds(vad);
+    float most = 3.0f * even_odds;
 
     if (vad->evidence <= 0.0f)
         vad->onset = middle > HOP / 2 ? middle - HOP / 2 : 0;
@@ -373,7 +365,7 @@ static void hear_frame(om_vad *vad)
     gather_evidence(vad, middle);
     speech = vad->smooth_score > vad->noise_score + 0.6f * vad->noise_spread + keep;
     decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle, level[ALL]);
-    quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * odds(vad);
+    quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * even_odds;
     if (quiet) {
         vad->noise_spread += 0.01f * (fabsf(vad->score - vad->noise_score) - vad->noise_spread);
         vad->noise_score += 0.02f * (vad->score - vad->noise_score);
@@ -429,5 +421,5 @@ uint64_t om_vad_last_speech(const om_vad *vad)
 
 float om_vad_probability(const om_vad *vad)
 {
-    return vad->evidence / (vad->evidence + odds(vad));
+    return vad->evidence / (vad->evidence + even_odds);
 }

@@ -13,7 +13,7 @@ typedef struct om_vad om_vad;
 
 enum {
     OM_VAD_RATE = 16000,
-    OM_VAD_TAIL_MS = 100        /* a pause is told so long after the last speech, at the earliest */
+    OM_VAD_TAIL_MS = 100        /* a pause is told so long after the last speech */
 };
 
 typedef struct om_vad_params {
@@ -23,7 +23,7 @@ typedef struct om_vad_params {
 
 typedef enum om_vad_kind {
     OM_VAD_START,               /* at: the onset */
-    OM_VAD_PAUSE,               /* at: where speech ended, OM_VAD_TAIL_MS ago; longer when it fades slowly */
+    OM_VAD_PAUSE,               /* at: where speech ended, OM_VAD_TAIL_MS ago */
     OM_VAD_RESUME,              /* it goes on after a pause; at: the new onset */
     OM_VAD_STOP                 /* silence_ms after the last pause's position; at: that position */
 } om_vad_kind;
