@@ -12,6 +12,11 @@ install(FILES ${PROJECT_BINARY_DIR}/omni-config.cmake ${PROJECT_BINARY_DIR}/omni
 configure_file(cmake/omni.pc.in ${PROJECT_BINARY_DIR}/omni.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/omni.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+if(OMNI_RPC_SERVER)
+    # Not in anybody's path: it obeys whoever connects.
+    install(PROGRAMS ${OMNI_RPC_SERVER} DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/llama-omni)
+endif()
+
 if(TARGET omni)
     install(TARGETS omni)
     add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/omni.bash COMMAND omni --completion bash > ${PROJECT_BINARY_DIR}/omni.bash
