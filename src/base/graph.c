@@ -42,6 +42,12 @@ static ggml_backend_dev_t find_gpu(void)
     return dev ? dev : ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
 }
 
+bool om_gpu_found(void)
+{
+    om_log_capture();
+    return find_gpu() != NULL;
+}
+
 int om_device_new(int n_threads, bool use_gpu, om_device **out)
 {
     struct ggml_threadpool_params params;
