@@ -49,7 +49,8 @@ install: build ## program, library, header, model (DESTDIR and PREFIX as usual)
 	@cmake --build $(BUILD) -j $(JOBS)
 	@cmake --install $(BUILD)
 
-deb: setup ## a Debian package in build/deb, for any x86-64-v3 or 64-bit Arm
+deb: ## a Debian package in build/deb, for any x86-64-v3 or 64-bit Arm
+	@scripts/setup.sh deb
 	@cmake -G Ninja -S . -B $(BUILD)/deb -DOMNI_DEB=ON -DOMNI_NATIVE=OFF -DOMNI_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
 	    --log-level=WARNING $(DEB_OPTIONS)
 	@cmake --build $(BUILD)/deb -j $(JOBS)
