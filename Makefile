@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 600
 TINY := $(BUILD)/tiny$(if $(QUICK),-quick)
 JOBS := $(shell nproc)
 
-.PHONY: help setup build demo test asan ubsan tsan fuzz bench tiny install clean
+.PHONY: help setup build demo test asan ubsan tsan fuzz bench tiny install deb checkdeb clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +51,18 @@ install: build ## program, library, header, model (DESTDIR and PREFIX as usual)
 	@cmake -S . -B $(BUILD) $(if $(PREFIX),-DCMAKE_INSTALL_PREFIX=$(PREFIX)) --log-level=WARNING
 	@cmake --build $(BUILD) -j $(JOBS)
 	@cmake --install $(BUILD)
+
+deb: ## a Debian package in build/deb, for any x86-64-v3 or 64-bit Arm
+	@scripts/setup.sh deb
+	@cmake -G Ninja -S . -B $(BUILD)/deb -DOMNI_DEB=ON -DOMNI_NATIVE=OFF -DOMNI_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr \
+	    --log-level=WARNING $(DEB_OPTIONS)
+	@cmake --build $(BUILD)/deb -j $(JOBS)
+	@cd $(BUILD)/deb && rm -f *.deb && cpack --config CPackConfig.cmake >cpack.log || { cat cpack.log; exit 1; }
+	@ls $(BUILD)/deb/*.deb
+
+checkdeb: deb ## as root: the package and the Dockerfile's steps, in a fresh Debian 12
+	@scripts/setup.sh package
+	@python3 scripts/check-package.py $(BUILD)/deb $(BUILD)/package
 
 clean: ## remove everything built here (llama.cpp stays in the cache)
 	rm -rf $(BUILD) omni reply.wav

@@ -12,13 +12,24 @@ install(FILES ${PROJECT_BINARY_DIR}/omni-config.cmake ${PROJECT_BINARY_DIR}/omni
 configure_file(cmake/omni.pc.in ${PROJECT_BINARY_DIR}/omni.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/omni.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+if(OMNI_RPC_SERVER)
+    # Not in anybody's path: it obeys whoever connects.
+    add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/ggml-rpc-server DEPENDS ${OMNI_RPC_SERVER}
+        COMMAND ${CMAKE_STRIP} -o ${PROJECT_BINARY_DIR}/ggml-rpc-server ${OMNI_RPC_SERVER} VERBATIM)
+    add_custom_target(rpc-server ALL DEPENDS ${PROJECT_BINARY_DIR}/ggml-rpc-server)
+    install(PROGRAMS ${PROJECT_BINARY_DIR}/ggml-rpc-server DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/llama-omni)
+endif()
+
 if(TARGET omni)
     install(TARGETS omni)
     add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/omni.bash COMMAND omni --completion bash > ${PROJECT_BINARY_DIR}/omni.bash
         DEPENDS omni VERBATIM)
     add_custom_target(completion ALL DEPENDS ${PROJECT_BINARY_DIR}/omni.bash)
     install(FILES ${PROJECT_BINARY_DIR}/omni.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME omni)
-    install(FILES docs/omni.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    if(NOT OMNI_DEB)    # which compresses it
+        install(FILES docs/omni.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    endif()
+    install(FILES deploy/nginx/omni.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llama-omni/examples RENAME nginx-omni.conf)
     install(DIRECTORY models/tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/llama-omni/models OPTIONAL
         FILES_MATCHING PATTERN "*.gguf" PATTERN "*.wav" PATTERN "*.md")
 endif()

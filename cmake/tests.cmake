@@ -8,7 +8,7 @@
 # oracle whose name begins its own (speech_decoder_oracle.py for test_speech_decoder_cache.c), a script the one
 # that it imports a reader of: "from checkpoint import" wants oracle.checkpoint.
 # Environment of every test: OMNI_ORACLE_DIR (build/oracle), OMNI_TEST_MODEL (models/tiny), OMNI (the program),
-# OMNI_SOURCE_DIR, OMNI_BUILD_DIR.
+# OMNI_RPC_SERVER (llama.cpp's, in builds that have it), OMNI_SOURCE_DIR, OMNI_BUILD_DIR.
 
 pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
 
@@ -44,7 +44,7 @@ endif()
 
 set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
 set(_environment OMNI_ORACLE_DIR=${_oracle_dir} OMNI_TEST_MODEL=${PROJECT_SOURCE_DIR}/models/tiny
-    OMNI=${PROJECT_BINARY_DIR}/omni OMNI_SOURCE_DIR=${PROJECT_SOURCE_DIR} OMNI_BUILD_DIR=${PROJECT_BINARY_DIR}
+    OMNI=${PROJECT_BINARY_DIR}/omni OMNI_RPC_SERVER=${OMNI_RPC_SERVER} OMNI_SOURCE_DIR=${PROJECT_SOURCE_DIR} OMNI_BUILD_DIR=${PROJECT_BINARY_DIR}
     ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
     PYTHONDONTWRITEBYTECODE=1)
 
@@ -128,6 +128,9 @@ endforeach()
 file(GLOB _scripts CONFIGURE_DEPENDS tests/e2e/test_*.sh tests/e2e/test_*.py)
 if(NOT OMNI_TALK)
     list(FILTER _scripts EXCLUDE REGEX "/test_talk")
+endif()
+if(NOT OMNI_RPC_SERVER)
+    list(FILTER _scripts EXCLUDE REGEX "/test_rpc")
 endif()
 if(OMNI_SANITIZE OR OMNI_FUZZ)
     list(FILTER _scripts EXCLUDE REGEX "/test_install")     # a stranger has no sanitizer

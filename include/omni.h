@@ -115,6 +115,12 @@ typedef struct omni_model_params {
                            built for a GPU and one is there, else 0                           */
     bool use_mmap;      /* default true                                               */
     bool force_f32;     /* speech stages computed in f32 whatever the file's type. Default false */
+    const char *rpc;    /* NULL, or llama.cpp RPC servers "HOST:PORT,HOST:PORT" (IPv4) that compute LLM layers: they count
+                           as GPUs, the n_gpu_layers are spread over them and the GPUs here by their free memory; the
+                           other stages stay on this machine. They see and can change all the LLM computes, nothing is
+                           encrypted and no one is asked for a password: trusted networks only. A server that goes away
+                           while the model lives ends the process (ggml). Needs only live during omni_model_load.
+                           Default NULL                                              */
 } omni_model_params;
 
 OMNI_API omni_model_params omni_model_default_params(void);
@@ -141,7 +147,8 @@ typedef struct omni_model_info {
 
 /* path: a model directory, or its LLM file (the "-speech-" file is found beside
  * it). params may be NULL. *out is yours, free it after the engines using it.
- * Returns OK, ERR_ARG, ERR_IO, ERR_FORMAT, ERR_MODEL, ERR_MEMORY, ERR_BACKEND. */
+ * Returns OK, ERR_ARG, ERR_IO, ERR_FORMAT, ERR_MODEL, ERR_MEMORY, ERR_LIMIT (too many RPC devices), ERR_BACKEND
+ * (no GPU; an RPC server is not there, or in use, or speaks another version). */
 OMNI_API int omni_model_load(const char *path, const omni_model_params *params, omni_model **out);
 
 /* NULL is allowed. All engines made from the model must be gone. */

@@ -19,7 +19,8 @@ only llama.h src/stage/lm.c lab/convert/llm-quantize.c
 only openssl/evp.h lab/convert/digest.c
 also=
 only gguf.h src/base/weights.c src/base/metadata.c
-only ggml-backend.h src/base/graph.c
+only ggml-backend.h src/base/graph.c src/base/rpc.c
+only ggml-rpc.h src/base/rpc.c
 only ggml-alloc.h src/base/graph.c
 only ggml-cpu.h src/base/graph.c
 

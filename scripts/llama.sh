@@ -2,7 +2,10 @@
 # Obtains, checks and builds the pinned llama.cpp (ggml and libllama, static), once per
 # machine and set of flags, and prints where it is installed on standard output.
 #
-#   scripts/llama.sh [--cuda] [--sanitize address|thread]
+#   scripts/llama.sh [--cuda] [--portable] [--rpc] [--sanitize address|thread]
+#
+# --portable: for any x86-64-v3 (AVX2, 2013 and later) or any 64-bit Arm, instead of for this machine's CPU.
+# --rpc: with the backend that lends a device to other machines, and its server, bin/ggml-rpc-server.
 #
 # The source is the git bundle inside the npm package below: the complete upstream tree of
 # llama.cpp v0.5.0. Everything is kept in ${XDG_CACHE_HOME:-~/.cache}/llama-omni/.
@@ -16,10 +19,12 @@ integrity='bltIipuWmc123H7tMIgDGKSsSrhmhlQYeVUC48XTjVW7XGJJiJJyCdlTMzQ/LiWoPkGDp
 say() { printf '%s\n' "llama.cpp: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-cuda=OFF sanitize=
+cuda=OFF native=ON rpc= sanitize=
 while [ $# -gt 0 ]; do
     case $1 in
         --cuda) cuda=ON ;;
+        --portable) native=OFF ;;
+        --rpc) rpc=ON ;;
         --sanitize) sanitize=${2:?}; shift ;;
         *) die "unknown option $1" ;;
     esac
@@ -29,13 +34,19 @@ done
 cc=${CC:-cc} cxx=${CXX:-c++} flags=-g1
 [ -z "$sanitize" ] || flags="-g1 -fno-omit-frame-pointer -fsanitize=$sanitize"
 options="-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DCMAKE_POSITION_INDEPENDENT_CODE=ON
--DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON -DGGML_OPENMP=OFF -DGGML_CUDA=$cuda
+-DGGML_NATIVE=$native -DGGML_LLAMAFILE=ON -DGGML_OPENMP=OFF -DGGML_CUDA=$cuda
 -DLLAMA_BUILD_IS_DEV=OFF -DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT=v$version
 -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
 -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_ALL_WARNINGS=OFF -DLLAMA_OPENSSL=OFF"
+[ -z "$rpc" ] || options="$options -DGGML_RPC=ON -DGGML_RPC_RDMA=OFF -DLLAMA_TOOLS_INSTALL=ON"
 
-# Native code runs only where the same instructions exist: they are part of the name.
-cpu=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || uname -m)
+if [ $native = ON ]; then
+    # Native code runs only where the same instructions exist: they are part of the name.
+    cpu=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || uname -m)
+else
+    cpu=$(uname -m)
+    [ "$cpu" != x86_64 ] || options="$options -DGGML_SSE42=ON -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
+fi
 key=$(printf '%s\n' "$options" "$flags" "$cpu" "$($cc --version | head -n1)" | sha256sum | cut -c1-12)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/llama-omni
 prefix=$cache/llama-$version-$key
@@ -69,6 +80,8 @@ if ! intact "$cache/$tarball"; then
 fi
 tar -xzf "$cache/$tarball" -C "$work" package/llama/gitRelease.bundle
 git clone -q "$work/package/llama/gitRelease.bundle" "$work/src" 2>/dev/null || die "the source bundle could not be unpacked"
+# Of upstream's programs this one alone, which needs nothing but ggml.
+[ -z "$rpc" ] || echo 'add_subdirectory(tools/rpc)' >> "$work/src/CMakeLists.txt"
 
 jobs=${OMNI_JOBS:-$(nproc)}
 generator='Unix Makefiles'

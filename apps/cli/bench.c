@@ -311,8 +311,7 @@ int cli_bench(const cli_args *args)
         b.report.question = args->n_inputs ? args->inputs[0].text : "synthetic";
         b.report.question_seconds = b.question.seconds;
         b.report.threads = (int)cli_integer(args, CLI_THREADS, 0);
-        b.report.gpu_layers =
-            (int)cli_integer(args, CLI_GPU_LAYERS, omni_model_default_params().n_gpu_layers);
+        b.report.gpu_layers = cli_gpu_layers(args);
         b.report.max_tokens = b.max_tokens;
         b.report.load_seconds = b.talk.load_seconds;
         rc = run_all(&b);

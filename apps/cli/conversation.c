@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { ALL_LAYERS = 999 };
+
 /* Where the bundled model may lie, seen from the executable's folder: source and build trees, installed. */
 static const char *const bundled[] = {
     "models/tiny", "../models/tiny", "../../models/tiny", "../../../models/tiny", "../../../../models/tiny",
@@ -35,6 +37,12 @@ static bool find_bundled(char *path, size_t size)
     return false;
 }
 
+int cli_gpu_layers(const cli_args *args)
+{
+    const bool rpc = cli_given(args, CLI_RPC);
+    return (int)cli_integer(args, CLI_GPU_LAYERS, rpc ? ALL_LAYERS : omni_model_default_params().n_gpu_layers);
+}
+
 int cli_model_load(const cli_args *args, const char *path, omni_model **model)
 {
     char found[PATH_MAX + 64];
@@ -52,7 +60,8 @@ int cli_model_load(const cli_args *args, const char *path, omni_model **model)
         path = pulled;
     }
     omni_model_params params = omni_model_default_params();
-    params.n_gpu_layers = (int)cli_integer(args, CLI_GPU_LAYERS, params.n_gpu_layers);
+    params.rpc = cli_text(args, CLI_RPC, NULL);
+    params.n_gpu_layers = cli_gpu_layers(args);
     params.use_mmap = !cli_given(args, CLI_NO_MMAP);
     params.force_f32 = strcmp(cli_text(args, CLI_TYPE, "file"), "f32") == 0;
     const int rc = omni_model_load(path, &params, model);

@@ -19,6 +19,8 @@ typedef struct cli_conversation {
 
 /* The model the options name, or the default one; an engine with one slot. CLI_FAILED after an error line. */
 int  cli_model_load(const cli_args *args, const char *path, omni_model **model);
+/* What -ngl says, or means when it says nothing. */
+int  cli_gpu_layers(const cli_args *args);
 int  cli_conversation_open(cli_conversation *c, const cli_args *args);
 int  cli_session_begin(cli_conversation *c, const omni_session_params *params);   /* replaces the session */
 void cli_conversation_close(cli_conversation *c);

@@ -12,7 +12,7 @@
 enum { FILES = 4 };
 
 static _Atomic(omni_session *) running;
-static atomic_int watched, count;
+static atomic_int watched, count, drain;
 static _Atomic(const char *) files[FILES];
 static _Atomic(const struct termios *) terminal;
 
@@ -67,6 +67,24 @@ bool cli_interrupted(void)
 void cli_interrupt_terminal(const struct termios *before)
 {
     atomic_store(&terminal, before);
+}
+
+static void on_drain(int signal_number)
+{
+    (void)signal_number;
+    atomic_store(&drain, 1);
+}
+
+void cli_drain_watch(void)
+{
+    struct sigaction act = {.sa_handler = on_drain, .sa_flags = SA_RESTART};
+    sigemptyset(&act.sa_mask);
+    sigaction(SIGUSR1, &act, NULL);
+}
+
+bool cli_drained(void)
+{
+    return atomic_load(&drain) > 0;
 }
 
 int cli_interrupt_add_file(const char *path)

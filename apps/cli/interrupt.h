@@ -16,6 +16,9 @@ void cli_interrupt_session(omni_session *session);
 /* While watched, the running code promises to ask cli_interrupted often. */
 void cli_interrupt_watch(bool on);
 bool cli_interrupted(void);
+/* From now on SIGUSR1 asks the run to take nothing new; without it that signal ends the process. */
+void cli_drain_watch(void);
+bool cli_drained(void);
 
 /* How the terminal was before the program changed it, restored if the process is ended by a signal; NULL: it is
  * so again. Stays the caller's. */

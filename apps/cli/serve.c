@@ -67,6 +67,7 @@ static srv_options read_options(const cli_args *args)
     srv_options o = {.host = cli_text(args, CLI_HOST, "127.0.0.1"), .engine = omni_engine_default_params()};
     o.port = (int)cli_integer(args, CLI_PORT, 8080);
     o.insecure = cli_given(args, CLI_INSECURE);
+    o.proxies = cli_text(args, CLI_TRUSTED_PROXY, NULL);
     o.origins = cli_text(args, CLI_ORIGIN, NULL);
     o.alias = cli_text(args, CLI_ALIAS, NULL);
     o.strict_model = cli_given(args, CLI_STRICT_MODEL);
@@ -78,6 +79,7 @@ static srv_options read_options(const cli_args *args)
     o.engine.n_threads = (int)cli_integer(args, CLI_THREADS, 0);
     o.engine.n_ctx = (int)cli_integer(args, CLI_CTX, 0);
     o.stop = cli_interrupted;
+    o.drain = cli_drained;
     return o;
 }
 
@@ -85,6 +87,8 @@ int cli_serve(const cli_args *args)
 {
     if (args->n_inputs) return cli_usage("serve: found '%s', wanted options only", args->inputs[0].text);
     srv_options o = read_options(args);
+    if (o.proxies && !srv_proxies_ok(o.proxies))
+        return cli_usage("serve: --trusted-proxy: found '%s', wanted addresses like 10.0.0.7 or 10.0.0.0/8, with commas", o.proxies);
     char *key_file = NULL, *certificate = NULL, *private_key = NULL;
     omni_model *model = NULL;
     int rc = read_key(args, &key_file, &o.api_key);
@@ -96,6 +100,7 @@ int cli_serve(const cli_args *args)
     if (rc == CLI_OK) rc = cli_model_load(args, NULL, &model);
     if (rc == CLI_OK) {
         cli_interrupt_watch(true);
+        cli_drain_watch();
         rc = srv_run(&o, model) == 0 ? CLI_OK : CLI_FAILED;
         cli_interrupt_watch(false);
     }

@@ -4,6 +4,7 @@
 #include "chat.h"
 #include "gate.h"
 #include "page.h"
+#include "visitors.h"
 
 #include <jansson.h>
 
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -300,6 +302,32 @@ static void take_body(srv_request *r, const char *data, size_t n)
     r->body[r->n] = 0;
 }
 
+enum { FORWARDED_BYTES = 1024 };
+
+/* All X-Forwarded-For lines as one list; of too long a list the end, which our side wrote. */
+static enum MHD_Result add_forwarded(void *user, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    char *list = user;
+    if (strcasecmp(name, "X-Forwarded-For") != 0 || !value) return MHD_YES;
+    const size_t n = strlen(value);
+    if (n >= FORWARDED_BYTES - 2) value += n - (FORWARDED_BYTES - 3);
+    const size_t have = strlen(list), more = strlen(value) + 1;
+    const size_t over = have + more >= FORWARDED_BYTES ? have + more - FORWARDED_BYTES + 1 : 0;
+    memmove(list, list + over, have - over + 1);
+    snprintf(list + (have - over), FORWARDED_BYTES - (have - over), ",%s", value);
+    return MHD_YES;
+}
+
+static bool come_in(srv_request *r)
+{
+    char forwarded[FORWARDED_BYTES] = "";
+    if (!r->server->visitors) return true;
+    const union MHD_ConnectionInfo *peer = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_forwarded, forwarded);
+    return !peer || srv_visitor_come(r->server->visitors, peer->client_addr, forwarded, &r->who);
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path, const char *method,
                                   const char *version, const char *data, size_t *n_data, void **state)
 {
@@ -312,6 +340,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         r->connection = connection;
         srv_new_id("req", r->id);
         *state = r;
+        if (!come_in(r)) {
+            srv_count(r->server->metrics, SRV_REFUSED, "address", 1);
+            return srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL, "your address has too many requests open");
+        }
         const char *length = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
         if (length && strtoull(length, NULL, 10) > SRV_BODY_BYTES) {
             r->too_large = true;
@@ -336,6 +368,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     srv_request *r = *state;
     if (!r) return;
     if (r->chat) srv_chat_gone(r->chat);
+    srv_visitor_go(r->who);
     free(r->body);
     free(r);
     *state = NULL;
@@ -375,7 +408,7 @@ int srv_http_open(srv *server)
     server->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, server->listen_fd,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT, (unsigned)SRV_CONNECTIONS,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)SRV_PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, server->visitors ? 0u : (unsigned)SRV_PER_ADDRESS, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)SRV_HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SRV_HEADER_BYTES * 2,
         MHD_OPTION_ARRAY, o->key ? tls : none, MHD_OPTION_END);
     if (server->daemon) return 0;

@@ -1,6 +1,7 @@
 /* serve: the loop of the network thread, beginning and end. */
 #include "chat.h"
 #include "http.h"
+#include "visitors.h"
 #include "ws.h"
 
 #include <gnutls/crypto.h>
@@ -120,6 +121,8 @@ static void loop(srv *server)
 {
     double ticked = srv_now();
     while (!server->options->stop()) {
+        if (server->options->drain()) server->draining = true;
+        if (server->draining && !server->sockets && !server->chats) break;
         serve_round(server, TICK_MS);
         if (srv_now() - ticked < TICK_MS * 1e-3) continue;
         ticked = srv_now();
@@ -159,7 +162,8 @@ int srv_run(const srv_options *options, const omni_model *model)
     server.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     server.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     server.metrics = srv_metrics_new();
-    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics) {
+    if (options->proxies) server.visitors = srv_visitors_new(options->proxies);
+    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics || (options->proxies && !server.visitors)) {
         fprintf(stderr, "omni: serve: %s\n", strerror(errno));
         goto end;
     }
@@ -179,6 +183,7 @@ end:
     srv_sockets_sweep(&server);
     srv_http_close(&server);
     srv_worker_stop(server.worker);
+    srv_visitors_free(server.visitors);
     srv_metrics_free(server.metrics);
     if (server.epoll_fd >= 0) close(server.epoll_fd);
     if (server.wake_fd >= 0) close(server.wake_fd);

@@ -17,6 +17,7 @@ typedef struct srv_options {
     const char *api_key;            /* NULL: none wanted of clients */
     bool insecure;                  /* serve other machines without a key */
     const char *certificate, *key;  /* PEM, in memory; both or neither */
+    const char *proxies;            /* who may say for whom a request is (srv_proxies_ok); NULL: nobody */
     const char *origins;            /* further web origins allowed, comma separated; "*" all; NULL none */
     const char *alias;              /* the model's name for clients; NULL: its own */
     bool strict_model;              /* refuse other model names */
@@ -26,7 +27,11 @@ typedef struct srv_options {
     bool early_audio;
     omni_engine_params engine;
     bool (*stop)(void);             /* asked often and after every signal: end now? */
+    bool (*drain)(void);            /* likewise: take nothing new, end when what runs has ended? */
 } srv_options;
+
+/* Is list addresses, ADDR or ADDR/BITS, several with commas? */
+bool srv_proxies_ok(const char *list);
 
 /* Serves until stop() says so: 0, or 1 after an error line on standard error. model is borrowed. */
 int srv_run(const srv_options *options, const omni_model *model);

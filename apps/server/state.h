@@ -11,6 +11,7 @@
 
 typedef struct srv_socket  srv_socket;      /* ws.h */
 typedef struct srv_chat    srv_chat;        /* chat.h */
+typedef struct srv_visitors srv_visitors;   /* visitors.h */
 
 typedef struct srv {
     const srv_options *options;
@@ -19,6 +20,7 @@ typedef struct srv {
     const char *model_name;
     srv_worker *worker;
     srv_metrics *metrics;
+    srv_visitors *visitors;         /* NULL: no proxies, microhttpd counts */
     void *daemon;                   /* struct MHD_Daemon */
     int epoll_fd, wake_fd, listen_fd;
     srv_socket *sockets;            /* all WebSockets, a list */

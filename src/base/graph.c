@@ -42,11 +42,31 @@ static ggml_backend_dev_t find_gpu(void)
     return dev ? dev : ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU);
 }
 
+/* Our own kernels look at the CPU when they run; a portable ggml was built for what scripts/llama.sh says. */
+static bool cpu_fits(void)
+{
+#if defined(OMNI_PORTABLE) && defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("f16c");
+#else
+    return true;
+#endif
+}
+
+bool om_gpu_found(void)
+{
+    om_log_capture();
+    return cpu_fits() && find_gpu() != NULL;
+}
+
 int om_device_new(int n_threads, bool use_gpu, om_device **out)
 {
     struct ggml_threadpool_params params;
     om_device *dev;
 
+    if (!cpu_fits())
+        return om_fail(OMNI_ERR_BACKEND, "this CPU lacks AVX2, FMA, F16C or BMI2, which this build needs (x86-64-v3, "
+                                         "2013 and later); build from source on this machine");
     if (n_threads < 0 || n_threads > MAX_THREADS)
         return om_fail(OMNI_ERR_ARG, "%d threads asked for, wanted 0 (one per core) to %d", n_threads,
                        MAX_THREADS);

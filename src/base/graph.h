@@ -1,7 +1,7 @@
 /*
  * graph.h - our side of ggml-backend: devices, pools of tensors, graphs.
  *
- * graph.c is the only includer of ggml-backend.h, ggml-cpu.h and ggml-alloc.h.
+ * graph.c is the only includer of ggml-cpu.h and ggml-alloc.h, with rpc.c of ggml-backend.h.
  * Stages include ggml.h and build graphs with ggml_* operators.
  *
  * Thread rule: a device and what was made from it belong to one thread at a time.
@@ -16,6 +16,8 @@
 #include <stddef.h>
 
 typedef struct om_device om_device;
+
+bool om_gpu_found(void);                       /* built with a GPU backend, and a GPU is there */
 
 /* n_threads 0: one per physical core. use_gpu: the first GPU backend, ERR_BACKEND if there is none. */
 int  om_device_new(int n_threads, bool use_gpu, om_device **out);

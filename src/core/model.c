@@ -11,7 +11,7 @@ enum { ALL_LAYERS = 999 };
 
 omni_model_params omni_model_default_params(void)
 {
-    return (omni_model_params){ .n_gpu_layers = om_lm_supports_gpu() ? ALL_LAYERS : 0, .use_mmap = true };
+    return (omni_model_params){ .n_gpu_layers = om_gpu_found() ? ALL_LAYERS : 0, .use_mmap = true };
 }
 
 /* ---- loading ---------------------------------------------------------------- */
@@ -63,8 +63,10 @@ static int load_speech(omni_model *m, bool f32)
 
 static int load_llm(omni_model *m, const omni_model_params *p)
 {
-    int rc = om_lm_load(m->llm_file, p->n_gpu_layers, p->use_mmap, &m->lm), width;
+    int rc = p->rpc ? om_rpc_devices(p->rpc, m->devices) : OMNI_OK, width;
 
+    if (!rc)
+        rc = om_lm_load(m->llm_file, p->n_gpu_layers, p->rpc ? m->devices : NULL, p->use_mmap, &m->lm);
     if (rc)
         return rc;
     width = om_lm_get_info(m->lm)->width;
@@ -140,10 +142,13 @@ int omni_model_load(const char *path, const omni_model_params *params, omni_mode
     if (!path || !out || p.n_gpu_layers < 0)
         return om_fail(OMNI_ERR_ARG,
                        "omni_model_load: path and out may not be NULL, n_gpu_layers not negative");
+    if (p.rpc && p.n_gpu_layers == 0)
+        return om_fail(OMNI_ERR_ARG, "RPC servers %s are named, but n_gpu_layers 0 leaves nothing to them", p.rpc);
     m = om_calloc(1, sizeof *m);
     if (!m)
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
-    m->use_gpu = p.n_gpu_layers > 0;
+    /* RPC servers compute the LLM alone: the other stages need a GPU here. */
+    m->use_gpu = p.n_gpu_layers > 0 && (!p.rpc || om_gpu_found());
     m->force_f32 = p.force_f32;
     rc = open_files(m, path);
     if (!rc)

@@ -6,6 +6,7 @@
 
 #include "base/hparams.h"
 #include "base/ring.h"
+#include "base/rpc.h"
 #include "base/weights.h"
 #include "core/busyness.h"
 #include "core/ear.h"
@@ -32,6 +33,7 @@ struct omni_model {
     om_device *dev;             /* where the weights of the speech stages lie */
     bool use_gpu, force_f32;
     om_lm_model *lm;
+    void *devices[OM_RPC_DEVICES];  /* of the LLM, where RPC servers were named */
     om_prompt prompt;
     float *filters;             /* [n_mels][n_fft/2+1] */
     om_encoder_weights *encoder;

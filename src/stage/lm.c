@@ -67,12 +67,6 @@ static void start_backend(void)
     llama_backend_init();
 }
 
-bool om_lm_supports_gpu(void)
-{
-    pthread_once(&backend_once, start_backend);
-    return llama_supports_gpu_offload();
-}
-
 /* ---- model ------------------------------------------------------------------ */
 
 static bool is_repacked(int type)
@@ -126,7 +120,7 @@ static const char *reason(void)
     return text[0] ? text : "no reason given; out of memory?";
 }
 
-int om_lm_load(const om_weights *file, int n_gpu_layers, bool use_mmap, om_lm_model **out)
+int om_lm_load(const om_weights *file, int n_gpu_layers, void **devices, bool use_mmap, om_lm_model **out)
 {
     struct llama_model_params params = llama_model_default_params();
     const char *path = om_weights_path(file);
@@ -138,6 +132,7 @@ int om_lm_load(const om_weights *file, int n_gpu_layers, bool use_mmap, om_lm_mo
     if (!m)
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
     params.n_gpu_layers = n_gpu_layers;
+    params.devices = (ggml_backend_dev_t *)devices;
     params.load_mode = use_mmap && (n_gpu_layers || !mostly_repacked(file)) ? LLAMA_LOAD_MODE_MMAP
                                                                             : LLAMA_LOAD_MODE_NONE;
     om_log_capture();

@@ -25,11 +25,10 @@ typedef struct om_lm_info {
     const char *description;              /* e.g. "llama 8B Q4_0"; lives as long as the model */
 } om_lm_info;
 
-bool om_lm_supports_gpu(void);            /* built with a GPU backend, and a GPU is there */
-
-/* file was opened, and so checked, before libllama sees it; it is not kept.
+/* file was opened, and so checked, before libllama sees it; it is not kept. devices: where the n_gpu_layers go, as
+ * om_rpc_devices fills it, kept by the caller while the model lives; NULL: the GPUs of this machine.
  * ERR_MODEL, ERR_FORMAT, ERR_MEMORY. */
-int  om_lm_load(const om_weights *file, int n_gpu_layers, bool use_mmap, om_lm_model **out);
+int  om_lm_load(const om_weights *file, int n_gpu_layers, void **devices, bool use_mmap, om_lm_model **out);
 void om_lm_unload(om_lm_model *m);
 const om_lm_info *om_lm_get_info(const om_lm_model *m);
 

@@ -44,6 +44,9 @@ class Server:
         if kind is None:
             assert self.process.returncode == 0, (self.process.returncode, err.decode())
 
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
+
     def request(self, method, path, body=None, headers=None):
         """(status, headers, bytes)"""
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
@@ -87,7 +90,7 @@ class Socket:
 
     def __init__(self, server, path="/v1/realtime?model=m", beta=False, headers=None, protocols=None, key=None):
         self.beta, self.events, self.buffer, self.pongs, self.pings = beta, [], b"", 0, 0
-        self.sock = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
+        self.sock = server.connect()
         nonce = base64.b64encode(os.urandom(16)).decode()
         lines = {"Host": "127.0.0.1:%d" % server.port, "Upgrade": "websocket", "Connection": "Upgrade",
                  "Sec-WebSocket-Key": nonce, "Sec-WebSocket-Version": "13"}
@@ -140,7 +143,8 @@ class Socket:
     def read(self, n, until):
         while len(self.buffer) < n:
             left = until - time.monotonic()
-            if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+            decrypted = getattr(self.sock, "pending", int)()     # what TLS has taken from the socket already
+            if left <= 0 or not (decrypted or select.select([self.sock], [], [], left)[0]):
                 raise TimeoutError
             got = self.sock.recv(1 << 16)
             if not got:

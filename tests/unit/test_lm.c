@@ -26,7 +26,7 @@ static int load_file(const char *name, om_lm_model **out)
     rc = om_weights_open(path, &file);
     if (rc)
         return rc;
-    rc = om_lm_load(file, 0, true, out);
+    rc = om_lm_load(file, 0, NULL, true, out);
     om_weights_free(file);
     return rc;
 }
