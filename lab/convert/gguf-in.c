@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -79,6 +80,13 @@ int om_gguf_read(const void *tensor, int64_t first, int64_t n, float *out)
         traits->to_float(raw, out, n);
     om_free(raw);
     return rc;
+}
+
+void om_gguf_name(const void *tensor, char *text, size_t room)
+{
+    const om_gguf_tensor *t = tensor;
+
+    snprintf(text, room, "%s: tensor %s", om_weights_path(t->file->weights), t->desc->name);
 }
 
 /* ---- differences --------------------------------------------------------------------- */

@@ -8,6 +8,7 @@ import subprocess
 import unittest
 
 import numpy as np
+import torch
 
 from checkpoint import CASES, arguments, copy
 from program import OMNI, remove, scratch, write
@@ -153,9 +154,21 @@ class BadInput(unittest.TestCase):
                 f.seek(begin + 6)
                 f.write(np.float16(value).tobytes())
             if "norm" in name:
-                self.refused("not finite", "norm.weight")
+                self.refused("not finite", name, os.path.basename(path))
             else:       # the LLM file is whole by then, and stays
-                self.refused("not finite", "dec.in.weight", left=["hf-F16.gguf"])
+                self.refused("not finite", name, os.path.basename(path), left=["hf-F16.gguf"])
+
+    def test_not_a_number_in_the_vocoder(self):
+        """Weight norm is folded before anything is written; a folded number that f16 can not hold is theirs, too."""
+        path = self.path("vocoder/g_00500000")
+        for name, value, says in (("conv_pre.weight_v", np.nan, "not finite"), ("conv_pre.weight_g", np.inf, "not finite"),
+                                  ("ups.0.weight_g", 1e9, "f16 can not hold"), ("conv_pre.weight_v", 0.0, "is zero")):
+            whole = torch.load(f"{CASES}/published/vocoder/g_00500000")
+            whole["generator"][name][0] = value
+            torch.save(whole, path)
+            self.refused(says, path, name.replace("weight_g", "weight_"),
+                         left=["hf-F16.gguf"] if "hold" in says else [])
+            shutil.rmtree(self.out, ignore_errors=True)
 
     # ---- JSON --------------------------------------------------------------------
 
