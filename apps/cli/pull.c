@@ -101,6 +101,7 @@ static int convert(pull *p)
     const om_convert_options options = {
         .hf = p->result.folder, .out = out, .llm_type = llm_type, .speech_type = speech_type,
         .name = p->options.name.set ? p->options.name.set->name : repo,
+        .base = cli_text(p->args, CLI_BASE, NULL),
         .whisper = cli_text(p->args, CLI_WHISPER, p->result.whisper),
         .vocoder = cli_text(p->args, CLI_VOCODER, p->result.vocoder),
         .vocoder_config = cli_text(p->args, CLI_VOCODER_CONFIG, p->result.vocoder_config),
