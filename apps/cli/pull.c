@@ -126,6 +126,8 @@ int cli_pull(const cli_args *args)
     p.options.connections = (int)cli_integer(args, CLI_CONNECTIONS, 0);
     p.options.retries = (int)cli_integer(args, CLI_RETRIES, -1);
     p.options.llm_type = cli_text(args, CLI_PULL_TYPE, NULL);
+    p.options.own_whisper = cli_given(args, CLI_WHISPER);
+    p.options.own_vocoder = cli_given(args, CLI_VOCODER);
     int rc = check_terms(&p);
     if (rc != CLI_OK) return rc;
     cli_interrupt_watch(true);
