@@ -3,6 +3,7 @@
 # machine and set of flags, and prints where it is installed on standard output.
 #
 #   scripts/llama.sh [--cuda] [--portable] [--rpc] [--sanitize address|thread]
+#   scripts/llama.sh --source PATH...     a tar of these files of its source on standard output instead
 #
 # --portable: for any x86-64-v3 (AVX2, 2013 and later) or any 64-bit Arm, instead of for this machine's CPU.
 # --rpc: with the backend that lends a device to other machines, and its server, bin/ggml-rpc-server.
@@ -19,13 +20,14 @@ integrity='bltIipuWmc123H7tMIgDGKSsSrhmhlQYeVUC48XTjVW7XGJJiJJyCdlTMzQ/LiWoPkGDp
 say() { printf '%s\n' "llama.cpp: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-cuda=OFF native=ON rpc= sanitize=
+cuda=OFF native=ON rpc= sanitize='' source=''
 while [ $# -gt 0 ]; do
     case $1 in
         --cuda) cuda=ON ;;
         --portable) native=OFF ;;
         --rpc) rpc=ON ;;
         --sanitize) sanitize=${2:?}; shift ;;
+        --source) shift; source=$*; break ;;
         *) die "unknown option $1" ;;
     esac
     shift
@@ -51,15 +53,21 @@ key=$(printf '%s\n' "$options" "$flags" "$cpu" "$($cc --version | head -n1)" | s
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/llama-omni
 prefix=$cache/llama-$version-$key
 
-if [ -e "$prefix/lib/cmake/llama/llama-config.cmake" ]; then
+if [ -z "$source" ] && [ -e "$prefix/lib/cmake/llama/llama-config.cmake" ]; then
     printf '%s\n' "$prefix"
     exit 0
 fi
 
+hex() { base64 -d | od -An -v -tx1 | tr -d ' \n'; }
+wanted=$(printf '%s' "$integrity" | hex)
+intact() { [ -e "$1" ] && [ "$(sha512sum "$1" | cut -d' ' -f1)" = "$wanted" ]; }
+
 mkdir -p "$cache"
-exec 9> "$cache/lock"
-flock -n 9 || { say "waiting for another build"; flock 9; }
-if [ -e "$prefix/lib/cmake/llama/llama-config.cmake" ]; then   # built while we waited
+if [ -z "$source" ] || ! intact "$cache/$tarball"; then
+    exec 9> "$cache/lock"
+    flock -n 9 || { say "waiting for another build"; flock 9; }
+fi
+if [ -z "$source" ] && [ -e "$prefix/lib/cmake/llama/llama-config.cmake" ]; then   # built while we waited
     printf '%s\n' "$prefix"
     exit 0
 fi
@@ -68,10 +76,6 @@ work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-hex() { base64 -d | od -An -v -tx1 | tr -d ' \n'; }
-wanted=$(printf '%s' "$integrity" | hex)
-intact() { [ -e "$1" ] && [ "$(sha512sum "$1" | cut -d' ' -f1)" = "$wanted" ]; }
-
 if ! intact "$cache/$tarball"; then
     say "fetching $package"
     (cd "$work" && npm pack --silent "$package" >&2) || die "npm could not fetch $package; is a registry reachable?"
@@ -79,6 +83,12 @@ if ! intact "$cache/$tarball"; then
     mv "$work/$tarball" "$cache/$tarball"
 fi
 tar -xzf "$cache/$tarball" -C "$work" package/llama/gitRelease.bundle
+if [ -n "$source" ]; then
+    git clone -q --bare "$work/package/llama/gitRelease.bundle" "$work/src" 2>/dev/null || die "the source bundle could not be unpacked"
+    # shellcheck disable=SC2086 # source is a list
+    git -C "$work/src" archive --format=tar HEAD $source || die "the source has no such file: $source"
+    exit 0
+fi
 git clone -q "$work/package/llama/gitRelease.bundle" "$work/src" 2>/dev/null || die "the source bundle could not be unpacked"
 # Of upstream's programs this one alone, which needs nothing but ggml.
 [ -z "$rpc" ] || echo 'add_subdirectory(tools/rpc)' >> "$work/src/CMakeLists.txt"

@@ -35,6 +35,7 @@ int cli_convert(const cli_args *args)
     bool quiet = cli_given(args, CLI_QUIET);
     const om_convert_options options = {
         .hf = cli_text(args, CLI_HF, NULL),
+        .base = cli_text(args, CLI_BASE, NULL),
         .whisper = cli_text(args, CLI_WHISPER, NULL),
         .vocoder = cli_text(args, CLI_VOCODER, NULL),
         .vocoder_config = cli_text(args, CLI_VOCODER_CONFIG, NULL),

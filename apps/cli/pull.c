@@ -101,6 +101,7 @@ static int convert(pull *p)
     const om_convert_options options = {
         .hf = p->result.folder, .out = out, .llm_type = llm_type, .speech_type = speech_type,
         .name = p->options.name.set ? p->options.name.set->name : repo,
+        .base = cli_text(p->args, CLI_BASE, NULL),
         .whisper = cli_text(p->args, CLI_WHISPER, p->result.whisper),
         .vocoder = cli_text(p->args, CLI_VOCODER, p->result.vocoder),
         .vocoder_config = cli_text(p->args, CLI_VOCODER_CONFIG, p->result.vocoder_config),
@@ -125,6 +126,8 @@ int cli_pull(const cli_args *args)
     p.options.connections = (int)cli_integer(args, CLI_CONNECTIONS, 0);
     p.options.retries = (int)cli_integer(args, CLI_RETRIES, -1);
     p.options.llm_type = cli_text(args, CLI_PULL_TYPE, NULL);
+    p.options.own_whisper = cli_given(args, CLI_WHISPER);
+    p.options.own_vocoder = cli_given(args, CLI_VOCODER);
     int rc = check_terms(&p);
     if (rc != CLI_OK) return rc;
     cli_interrupt_watch(true);

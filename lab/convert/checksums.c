@@ -3,11 +3,13 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "file-read.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 int om_checksums_add(om_checksums *c, const om_source *s)
 {
@@ -19,6 +21,26 @@ int om_checksums_add(om_checksums *c, const om_source *s)
     for (int i = 0; i < s->n_files; i++)
         c->files[c->n++] = (om_checksum){.path = s->files[i].path, .fd = s->files[i].fd, .bytes = s->files[i].size};
     return OMNI_OK;
+}
+
+int om_checksums_add_file(om_checksums *c, const char *path)
+{
+    om_checksum *files = om_realloc(c->files, (size_t)c->n + 1, sizeof *files), f = {.owned = true};
+    int rc;
+
+    if (!files)
+        return om_fail(OMNI_ERR_MEMORY, "%s: out of memory for the list of files", path);
+    c->files = files;
+    rc = om_file_open(path, &f.fd, &f.bytes);
+    if (rc)
+        return rc;
+    f.path = om_strdup(path);
+    if (f.path) {
+        c->files[c->n++] = f;
+        return OMNI_OK;
+    }
+    close(f.fd);
+    return om_fail(OMNI_ERR_MEMORY, "%s: out of memory for the list of files", path);
 }
 
 static int stopped(void *user, unsigned long long bytes)
@@ -73,6 +95,12 @@ void om_checksums_free(om_checksums *c)
     atomic_store(&c->stop, true);
     if (c->running)
         pthread_join(c->thread, NULL);
+    for (int i = 0; i < c->n; i++) {
+        if (!c->files[i].owned)
+            continue;
+        close(c->files[i].fd);
+        om_free(c->files[i].path);
+    }
     om_free(c->files);
     c->files = NULL;
     c->n = 0;

@@ -12,10 +12,12 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 typedef struct om_checksum {
-    const char *path;           /* of the source */
-    int      fd;
+    char    *path;              /* the source's, or its own */
+    int      fd;                /* so is this */
+    bool     owned;
     uint64_t bytes;
     char     hex[OM_DIGEST_HEX];
 } om_checksum;
@@ -30,7 +32,9 @@ typedef struct om_checksums {
     char         error[512];
 } om_checksums;
 
-int  om_checksums_add(om_checksums *c, const om_source *s);    /* the source's files; before start. ERR_MEMORY */
+/* Before start. A source's files, which must live longer; a file by its path. ERR_MEMORY, ERR_IO. */
+int  om_checksums_add(om_checksums *c, const om_source *s);
+int  om_checksums_add_file(om_checksums *c, const char *path);
 int  om_checksums_start(om_checksums *c);                      /* ERR_BACKEND */
 /* Waits for all sums. poll (may be NULL) is asked some times a second; non-zero: AGAIN. What the thread met. */
 int  om_checksums_wait(om_checksums *c, int (*poll)(void *user), void *user);

@@ -74,7 +74,7 @@ static int add_table(om_mapped *m)
 static int fold(om_origin *o, const char *theirs, om_mapped *m)
 {
     const int64_t gain_shape[3] = {m->shape[0], 1, 1}, row = m->shape[1] * m->shape[2];
-    const om_source_tensor *v, *g;
+    const om_source_tensor *v, *g = NULL;
     char name[200];
     bool newer;
     int rc;
@@ -103,13 +103,17 @@ static int fold(om_origin *o, const char *theirs, om_mapped *m)
         rc = om_source_read(o->source, g, i, 1, &gain);
         for (int64_t k = 0; k < row; k++)
             square += (double)x[k] * (double)x[k];
+        if (!rc && (!isfinite(square) || !isfinite(gain)))
+            rc = om_fail(OMNI_ERR_MODEL, "%s: tensor %s: row %lld, or its length in %s: found a number that is not finite; "
+                         "the checkpoint is damaged", o->source->files[v->file].path, v->name, (long long)i, g->name);
         if (!rc && square == 0)
-            rc = om_fail(OMNI_ERR_MODEL, "%s: tensor %s.weight_v: row %lld is zero, which has no direction",
-                         o->source->files[v->file].path, theirs, (long long)i);
+            rc = om_fail(OMNI_ERR_MODEL, "%s: tensor %s: row %lld is zero, which has no direction",
+                         o->source->files[v->file].path, v->name, (long long)i);
         for (int64_t k = 0; k < row; k++)
             x[k] = (float)((double)x[k] * ((double)gain / sqrt(square)));
     }
     m->how = OM_HOW_FOLD;
+    m->tensor = rc ? NULL : v;
     return rc;
 }
 

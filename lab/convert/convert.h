@@ -11,6 +11,7 @@
 
 typedef struct om_convert_options {
     const char *hf;             /* folder of the Hugging Face checkpoint                                         */
+    const char *base;           /* folder of the model that hf holds LoRA matrices for; NULL: as they say            */
     const char *whisper;        /* large-v3.pt; NULL: the encoder inside the checkpoint                          */
     const char *vocoder;        /* g_00500000; NULL: a file of that name in hf or hf/vocoder                     */
     const char *vocoder_config; /* its config.json; NULL: beside the vocoder                                     */

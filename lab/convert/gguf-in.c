@@ -4,10 +4,12 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "digest.h"
+#include "file-read.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,21 +41,7 @@ void om_gguf_in_close(om_gguf_in *in)
 
 static int read_bytes(const om_gguf_in *in, uint64_t at, void *out, size_t n)
 {
-    unsigned char *to = out;
-
-    while (n > 0) {
-        const ssize_t got = pread(in->fd, to, n, (off_t)at);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return om_fail(OMNI_ERR_IO, "%s: can not be read: %s", om_weights_path(in->weights),
-                           got < 0 ? strerror(errno) : "it became shorter");
-        to += got;
-        at += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return OMNI_OK;
+    return om_file_read(in->fd, om_weights_path(in->weights), at, out, n);
 }
 
 int om_gguf_read(const void *tensor, int64_t first, int64_t n, float *out)
@@ -79,6 +67,13 @@ int om_gguf_read(const void *tensor, int64_t first, int64_t n, float *out)
         traits->to_float(raw, out, n);
     om_free(raw);
     return rc;
+}
+
+void om_gguf_name(const void *tensor, char *text, size_t room)
+{
+    const om_gguf_tensor *t = tensor;
+
+    snprintf(text, room, "%s: tensor %s", om_weights_path(t->file->weights), t->desc->name);
 }
 
 /* ---- differences --------------------------------------------------------------------- */

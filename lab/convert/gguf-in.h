@@ -21,6 +21,8 @@ int  om_gguf_in_open(const char *path, om_gguf_in *out);    /* ERR_IO, ERR_FORMA
 void om_gguf_in_close(om_gguf_in *in);
 /* first and n are multiples of the row length. ERR_IO, ERR_MODEL (a type that can not be turned into f32). */
 int  om_gguf_read(const void *tensor, int64_t first, int64_t n, float *out);
+/* A feed's name for it. */
+void om_gguf_name(const void *tensor, char *text, size_t room);
 
 typedef struct om_difference {
     double rms;         /* of the difference, relative to the first's rms; 0 when both are zero */

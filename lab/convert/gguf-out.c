@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_TENSORS = 16384, PIECE = 1 << 20 };      /* elements read at a time, unless a row is longer */
@@ -107,19 +108,34 @@ static uint32_t largest(const float *x, int64_t n)
     return most;
 }
 
-static int check_numbers(const struct ggml_tensor *t, const float *x, int64_t n)
+/* Bits of the least magnitude that becomes infinite in the type. Blocks of q8_0 have an f16 that is a 127th of it. */
+static uint32_t too_large(enum ggml_type type)
 {
-    const uint32_t most = largest(x, n), infinite = 0x7f800000u, too_large_for_f16 = 0x477ff000u;
+    switch (type) {
+    case GGML_TYPE_F16:  return 0x477ff000u;    /* 65520 */
+    case GGML_TYPE_BF16: return 0x7f7f8000u;
+    case GGML_TYPE_Q8_0: return 0x4afdf020u;    /* 127 times 65520 */
+    default:             return 0x7f800000u;
+    }
+}
+
+static int check_numbers(const entry *e, const float *x, int64_t n)
+{
+    const uint32_t most = largest(x, n), infinite = 0x7f800000u;
+    char name[400];
     float value;
 
+    if (most < too_large(e->tensor->type))
+        return OMNI_OK;
+    if (e->feed.name)
+        e->feed.name(e->feed.from, name, sizeof name);
+    else
+        snprintf(name, sizeof name, "tensor %s", e->tensor->name);
     if (most >= infinite)
-        return om_fail(OMNI_ERR_MODEL, "tensor %s: found a number that is not finite; the checkpoint is damaged", t->name);
-    if (t->type == GGML_TYPE_F16 && most >= too_large_for_f16) {
-        memcpy(&value, &most, sizeof value);
-        return om_fail(OMNI_ERR_MODEL, "tensor %s: found %g, which f16 can not hold; use the type bf16 or f32", t->name,
-                       (double)value);
-    }
-    return OMNI_OK;
+        return om_fail(OMNI_ERR_MODEL, "%s: found a number that is not finite; the checkpoint is damaged", name);
+    memcpy(&value, &most, sizeof value);
+    return om_fail(OMNI_ERR_MODEL, "%s: found %g, which %s can not hold; use the type %s", name, (double)value,
+                   ggml_type_name(e->tensor->type), e->tensor->type == GGML_TYPE_BF16 ? "f32" : "bf16 or f32");
 }
 
 static int put_tensor(om_gguf_out *o, const entry *e, om_part_file *file, float *x, void *bytes, om_gguf_progress progress,
@@ -137,7 +153,7 @@ static int put_tensor(om_gguf_out *o, const entry *e, om_part_file *file, float 
 
         rc = e->feed.read(e->feed.from, at, n, x);
         if (!rc)
-            rc = check_numbers(t, x, n);
+            rc = check_numbers(e, x, n);
         if (!rc && t->type != GGML_TYPE_F32)
             ggml_quantize_chunk(t->type, x, bytes, 0, n / row, row, NULL);
         if (!rc)

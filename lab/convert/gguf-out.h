@@ -18,6 +18,8 @@ typedef struct om_gguf_out om_gguf_out;
 typedef struct om_feed {
     int (*read)(const void *from, int64_t first, int64_t n, float *out);
     const void *from;
+    /* "FILE: tensor NAME" of where they come from, for complaints; NULL: they are called by the output's own name. */
+    void (*name)(const void *from, char *text, size_t room);
 } om_feed;
 
 /* done bytes of all; non-zero stops. */
@@ -34,7 +36,8 @@ int  om_gguf_out_add(om_gguf_out *o, const char *name, enum ggml_type type, int 
                      om_feed feed);
 
 /* The metadata and all tensors. Metadata values may change afterwards as long as their sizes do not:
- * om_gguf_out_rewrite_metadata. OK, AGAIN (stopped), ERR_IO, ERR_MODEL (a number), ERR_MEMORY, what feeds return. */
+ * om_gguf_out_rewrite_metadata. OK, AGAIN (stopped), ERR_IO, ERR_MODEL (a number; its source is
+ * named), ERR_MEMORY, what feeds return. */
 int  om_gguf_out_write(om_gguf_out *o, om_part_file *file, om_gguf_progress progress, void *user);
 int  om_gguf_out_rewrite_metadata(om_gguf_out *o, om_part_file *file);
 uint64_t om_gguf_out_bytes(const om_gguf_out *o);

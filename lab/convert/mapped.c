@@ -119,8 +119,8 @@ static int by_place(const void *a, const void *b)
 {
     const om_mapped *x = a, *y = b;
 
-    if (!x->tensor || !y->tensor)
-        return x->tensor ? 1 : y->tensor ? -1 : strcmp(x->name, y->name);
+    if (x->table || y->table)
+        return !x->table ? 1 : !y->table ? -1 : strcmp(x->name, y->name);
     if (x->source != y->source)
         return strcmp(x->source->files[0].path, y->source->files[0].path);
     if (x->tensor->file != y->tensor->file)
@@ -140,7 +140,7 @@ int om_mapped_put(om_mapped_list *l, om_gguf_out *out)
         const om_mapped *m = &l->items[i];
 
         rc = om_gguf_out_add(out, m->name, m->type, m->n_dims, m->shape,
-                             (om_feed){.read = om_mapped_read, .from = m});
+                             (om_feed){.read = om_mapped_read, .from = m, .name = om_mapped_name});
     }
     return rc;
 }
@@ -182,4 +182,14 @@ int om_mapped_read(const void *mapped, int64_t first, int64_t n, float *out)
     if (m->how == OM_HOW_QUERY || m->how == OM_HOW_KEY)
         return read_rotary(m, first, n, out);
     return om_source_read(m->source, m->tensor, first, n, out);
+}
+
+void om_mapped_name(const void *mapped, char *text, size_t room)
+{
+    const om_mapped *m = mapped;
+
+    if (m->tensor)
+        snprintf(text, room, "%s: tensor %s", m->source->files[m->tensor->file].path, m->tensor->name);
+    else
+        snprintf(text, room, "tensor %s", m->name);
 }

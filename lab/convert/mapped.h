@@ -16,7 +16,7 @@ typedef struct om_origin {
 /* One tensor of ours. */
 typedef struct om_mapped {
     const om_source        *source;
-    const om_source_tensor *tensor;
+    const om_source_tensor *tensor;     /* FOLD: the direction; NULL for TABLE */
     om_how how;
     int    heads;           /* QUERY, KEY */
     float *table;           /* TABLE, FOLD: the numbers themselves */
@@ -50,5 +50,7 @@ int  om_mapped_put(om_mapped_list *l, om_gguf_out *out);
 
 /* A feed's read for an om_mapped: elements in C order. */
 int  om_mapped_read(const void *mapped, int64_t first, int64_t n, float *out);
+/* A feed's name for it: the file and tensor of theirs. */
+void om_mapped_name(const void *mapped, char *text, size_t room);
 
 #endif

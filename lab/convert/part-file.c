@@ -63,28 +63,31 @@ int om_part_file_open(om_part_file *f, const char *path)
     return rc;
 }
 
-int om_part_file_write(om_part_file *f, const void *bytes, size_t n)
+/* at < 0: where the last write ended. */
+static int write_all(om_part_file *f, const char *bytes, size_t n, off_t at)
 {
-    const char *at = bytes;
-
     while (n > 0) {
-        const ssize_t done = om_torture_hit() ? (errno = ENOSPC, -1) : write(f->fd, at, n);
+        const ssize_t done = om_torture_hit() ? (errno = ENOSPC, -1) : at < 0 ? write(f->fd, bytes, n) : pwrite(f->fd, bytes, n, at);
 
         if (done < 0 && errno == EINTR)
             continue;
         if (done <= 0)
             return failed(f, "writing failed", done < 0 ? errno : ENOSPC);
-        at += done;
+        bytes += done;
         n -= (size_t)done;
+        at += at < 0 ? 0 : done;
     }
     return OMNI_OK;
 }
 
+int om_part_file_write(om_part_file *f, const void *bytes, size_t n)
+{
+    return write_all(f, bytes, n, -1);
+}
+
 int om_part_file_write_at(om_part_file *f, const void *bytes, size_t n, uint64_t at)
 {
-    if (pwrite(f->fd, bytes, n, (off_t)at) == (ssize_t)n)
-        return OMNI_OK;
-    return failed(f, "writing failed", errno ? errno : ENOSPC);
+    return write_all(f, bytes, n, (off_t)at);
 }
 
 /* The folder's entry must reach the disk too; a file system that can not sync folders is no error. */

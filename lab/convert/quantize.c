@@ -45,7 +45,7 @@ static int add(void *user, const om_speech_tensor *t)
     from->file = &s->j->in;
     rc = om_weights_need(s->j->in.weights, t->name, t->n_dims, t->shape, &from->desc);
     return rc ? rc : om_gguf_out_add(s->out, t->name, om_speech_type(s->type, t->kind), t->n_dims, t->shape,
-                                     (om_feed){.read = om_gguf_read, .from = from});
+                                     (om_feed){.read = om_gguf_read, .from = from, .name = om_gguf_name});
 }
 
 static int speech_type(const char *name, enum ggml_type *type)

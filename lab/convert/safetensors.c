@@ -190,6 +190,8 @@ int om_safetensors_open(om_source *s, const char *path)
     rc = om_file_read(fd, path, 0, raw, sizeof raw);
     if (rc)
         return rc;
+    if (memcmp(raw, "version ", sizeof raw) == 0)
+        return om_fail(OMNI_ERR_FORMAT, "%s: a Git LFS pointer, not the file itself; fetch it with git lfs pull", path);
     for (int i = 7; i >= 0; i--)
         n = n << 8 | raw[i];
     if (n > MAX_HEADER || n > size - 8)

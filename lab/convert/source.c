@@ -3,10 +3,11 @@
 
 #include "base/memory.h"
 #include "base/status.h"
+#include "file-read.h"
+#include "lora.h"
 
 #include "ggml.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,6 +163,54 @@ int om_source_finish(om_source *s)
     return OMNI_OK;
 }
 
+/* Room for more more of n, by the rule of grown. */
+static void *reserved(void *list, int n, int more, size_t size)
+{
+    size_t room = 1;
+
+    while (room < (size_t)n + (size_t)more)
+        room *= 2;
+    return om_realloc(list, room, size);
+}
+
+static int make_room(om_source *s, const om_source *from)
+{
+    om_source_file *files = reserved(s->files, s->n_files, from->n_files, sizeof *files);
+    om_source_tensor *tensors;
+
+    if (files)
+        s->files = files;
+    tensors = files ? reserved(s->tensors, s->n_tensors, from->n_tensors, sizeof *tensors) : NULL;
+    if (!tensors)
+        return om_fail(OMNI_ERR_MEMORY, "out of memory for the list of tensors");
+    s->tensors = tensors;
+    return OMNI_OK;
+}
+
+int om_source_take_over(om_source *s, om_source *from)
+{
+    const int files = s->n_files, n = s->n_tensors;
+    int added = 0, rc = make_room(s, from);
+
+    for (int i = 0; !rc && i < from->n_files; i++)
+        s->files[s->n_files++] = from->files[i];
+    for (int i = 0; !rc && i < from->n_tensors; i++) {
+        om_source_tensor *t = &from->tensors[i];
+        const om_source_tensor *old = om_source_find(s, t->name);
+        const int at = old ? (int)(old - s->tensors) : n + added++;
+
+        t->file += files;
+        if (old)
+            om_free((char *)old->name);
+        s->tensors[at] = *t;
+    }
+    if (!rc)
+        from->n_files = from->n_tensors = 0;
+    om_source_free(from);
+    s->n_tensors = n + added;      /* before, om_source_find sees what is sorted alone */
+    return rc ? rc : om_source_finish(s);
+}
+
 const om_source_tensor *om_source_find(const om_source *s, const char *name)
 {
     const om_source_tensor key = {.name = name};
@@ -190,25 +239,6 @@ void om_source_contiguous(om_source_tensor *t)
 }
 
 /* ---- elements ------------------------------------------------------------------- */
-
-static int read_bytes(const om_source_file *file, uint64_t at, void *out, size_t n)
-{
-    unsigned char *to = out;
-
-    while (n > 0) {
-        const ssize_t got = om_torture_hit() ? (errno = EIO, -1) : pread(file->fd, to, n, (off_t)at);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return om_fail(OMNI_ERR_IO, "%s: can not be read at byte %" PRIu64 ": %s", file->path, at,
-                           got < 0 ? strerror(errno) : "it became shorter");
-        to += got;
-        at += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return OMNI_OK;
-}
 
 /* n elements that stand step apart in bytes. */
 static void to_f32(om_source_type type, const unsigned char *bytes, int64_t n, int64_t step, float *out)
@@ -253,12 +283,12 @@ static int read_run(const om_source_file *file, om_source_type type, uint64_t at
     int rc = OMNI_OK;
 
     if (type == OM_SOURCE_F32 && step == 1)
-        return read_bytes(file, at, out, (size_t)n * sizeof *out);
+        return om_file_read(file->fd, file->path, at, out, (size_t)n * sizeof *out);
     for (int64_t done = 0; !rc && done < n; done += per_block) {
         const int64_t m = n - done < per_block ? n - done : per_block;
 
-        rc = read_bytes(file, at + (uint64_t)(done * step * each), block,
-                        (size_t)(((m - 1) * step + 1) * each));
+        rc = om_file_read(file->fd, file->path, at + (uint64_t)(done * step * each), block,
+                          (size_t)(((m - 1) * step + 1) * each));
         if (!rc)
             to_f32(type, block, m, step, out + done);
     }
@@ -299,6 +329,7 @@ static int read_strided(const om_source *s, const om_source_tensor *t, int64_t f
 int om_source_read(const om_source *s, const om_source_tensor *t, int64_t first, int64_t n, float *out)
 {
     const int64_t count = om_source_count(t);
+    int rc;
 
     if (t->type > OM_SOURCE_F64)
         return om_fail(OMNI_ERR_ARG, "%s: tensor %s: found %s, wanted floating point", s->files[t->file].path,
@@ -308,8 +339,7 @@ int om_source_read(const om_source *s, const om_source_tensor *t, int64_t first,
                        s->files[t->file].path, t->name, first, n, count);
     if (n == 0)
         return OMNI_OK;
-    if (is_contiguous(t))
-        return read_run(&s->files[t->file], t->type, t->offset + (uint64_t)first * types[t->type].size, n, 1,
-                        out);
-    return read_strided(s, t, first, n, out);
+    rc = is_contiguous(t) ? read_run(&s->files[t->file], t->type, t->offset + (uint64_t)first * types[t->type].size, n, 1, out)
+                          : read_strided(s, t, first, n, out);
+    return rc || !t->lora ? rc : om_lora_add(t->lora, first, n, out);
 }

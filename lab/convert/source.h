@@ -19,6 +19,9 @@ typedef enum om_source_type {
     OM_SOURCE_I64, OM_SOURCE_I32, OM_SOURCE_U8, OM_SOURCE_BOOL      /* listed, never converted */
 } om_source_type;
 
+/* A change of a matrix that is kept beside it (lora.h). */
+typedef struct om_lora_pair om_lora_pair;
+
 typedef struct om_source_tensor {
     const char    *name;                          /* as in the file, e.g. "model.layers.0.mlp.up_proj.weight" */
     om_source_type type;
@@ -27,6 +30,7 @@ typedef struct om_source_tensor {
     int64_t        stride[OM_SOURCE_MAX_DIMS];    /* in elements; contiguous unless the file says otherwise  */
     int            file;                          /* index into om_source.files                              */
     uint64_t       offset;                        /* bytes from the file's beginning to element [0]...[0]    */
+    const om_lora_pair *lora;                     /* what is added when it is read; NULL: nothing            */
 } om_source_tensor;
 
 typedef struct om_source_file {
@@ -53,11 +57,16 @@ int om_source_add(om_source *s, const om_source_tensor *t);
 /* Sorts; ERR_FORMAT when a name is there twice. */
 int om_source_finish(om_source *s);
 
+/* Moves the files and arrays of from into s, in the place of arrays of the same names; both are finished, s stays so.
+ * from is freed, also on failure. ERR_MEMORY. */
+int om_source_take_over(om_source *s, om_source *from);
+
 /* NULL when there is none of that name (after finish). */
 const om_source_tensor *om_source_find(const om_source *s, const char *name);
 int64_t om_source_count(const om_source_tensor *t);      /* elements */
 
-/* Elements [first, first + n) of the array in C order, as f32. ERR_IO (short read), ERR_ARG (range, integer type). */
+/* Elements [first, first + n) of the array in C order, as f32, with what its lora adds. ERR_IO (short read), ERR_ARG
+ * (range, integer type), ERR_MEMORY (lora). */
 int om_source_read(const om_source *s, const om_source_tensor *t, int64_t first, int64_t n, float *out);
 
 /* Bytes of an element, and the type's name in safetensors' spelling. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -156,6 +157,28 @@ static int fill_unused(const char *path, om_tokenizer *t)
     return OMNI_OK;
 }
 
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* llama.cpp ends the program when it loads a vocabulary of which two tokens are spelt alike. */
+static int check_distinct(const char *path, const om_tokenizer *t)
+{
+    char **sorted = om_calloc((size_t)t->n_tokens, sizeof *sorted);
+    int rc = OMNI_OK;
+
+    if (!sorted)
+        return no_memory(path);
+    memcpy(sorted, t->tokens, (size_t)t->n_tokens * sizeof *sorted);
+    qsort(sorted, (size_t)t->n_tokens, sizeof *sorted, by_text);
+    for (int i = 1; !rc && i < t->n_tokens; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0)
+            rc = om_fail(OMNI_ERR_FORMAT, "%s: token %.60s is there twice, with different ids", path, sorted[i]);
+    om_free(sorted);
+    return rc;
+}
+
 /* ---- merges ------------------------------------------------------------------------ */
 
 /* In a pair a token may hold a space; the list of strings spells it as bytes are spelt, U+0120. */
@@ -258,6 +281,8 @@ static int read_tokenizer(const char *path, const json_t *root, om_tokenizer *t)
         rc = read_added(path, json_object_get(root, "added_tokens"), t);
     if (!rc)
         rc = fill_unused(path, t);
+    if (!rc)
+        rc = check_distinct(path, t);
     if (!rc)
         rc = read_merges(path, model, t);
     if (!rc)

@@ -163,6 +163,28 @@ int om_link_whole(const char *target, const char *path)
     return rc;
 }
 
+/* The device of the nearest folder of path that is there. */
+static bool device_of(const char *path, dev_t *device)
+{
+    struct stat st;
+    char *at = om_path("%s", path);
+    bool found = false;
+    while (at && !(found = stat(at, &st) == 0)) {
+        char *slash = strrchr(at, '/');
+        if (!slash || (slash == at && !at[1])) break;
+        slash[slash == at] = '\0';
+    }
+    om_free(at);
+    if (found) *device = st.st_dev;
+    return found;
+}
+
+bool om_same_file_system(const char *a, const char *b)
+{
+    dev_t x, y;
+    return device_of(a, &x) && device_of(b, &y) && x == y;
+}
+
 int om_space_check(const char *path, uint64_t bytes, const char *what)
 {
     struct statvfs fs;

@@ -2,6 +2,7 @@
 #ifndef OM_PATHS_H
 #define OM_PATHS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,9 @@ int om_read_whole(const char *path, char *text, size_t cap);
 
 /* Makes path a symbolic link to target, in place of what is there unless that is a folder. OK, ERR_IO, ERR_MEMORY. */
 int om_link_whole(const char *target, const char *path);
+
+/* Are both in one file system, as far as they are there yet? */
+bool om_same_file_system(const char *a, const char *b);
 
 /* Is there room for `bytes` more in the file system of path (which need not be there yet)? OK; ERR_IO with both
  * numbers and what says it is for. */

@@ -65,6 +65,14 @@ int om_pull_wanted(const char *path)
     return ends_with(path, ".bin") ? OM_WANTED_TORCH : 0;
 }
 
+/* A file beside the hub that the named set has, and the caller has not. */
+static bool is_of_set(const job *j, const om_known_file *file)
+{
+    const om_known_model *set = j->options->name.set;
+    return set && strcmp(file->model, set->name) == 0 && !(j->options->own_whisper && strcmp(file->role, "whisper") == 0) &&
+           !(j->options->own_vocoder && strncmp(file->role, "vocoder", 7) == 0);
+}
+
 /* A pair of GGUF files is a model already; else safetensors; else what torch wrote. */
 static int choose_kind(const om_hub_list *list)
 {
@@ -233,18 +241,17 @@ static int make_plan(job *j)
     for (int i = 0; rc == OMNI_OK && i < j->list.n; i++)
         if (om_pull_wanted(j->list.files[i].path) & j->kind) rc = add_hub_file(j, &j->list.files[i]);
     for (int i = 0; rc == OMNI_OK && i < om_n_known_files; i++)
-        if (j->options->name.set && strcmp(om_known_files[i].model, j->options->name.set->name) == 0)
+        if (is_of_set(j, &om_known_files[i]))
             rc = add_known_file(j, &om_known_files[i]);
     return rc;
 }
 
-/* About what share of a 16-bit checkpoint the converted LLM takes. */
+/* About what share of a 16-bit checkpoint the converted LLM takes, with what it is made by way of (docs/convert.md). */
 static double share_of(const char *type)
 {
-    if (!type) return 1;
+    if (!type || strcmp(type, "f16") == 0 || strcmp(type, "bf16") == 0) return 1;
     if (strcmp(type, "f32") == 0) return 2;
-    if (strncmp(type, "q8", 2) == 0) return 0.55;
-    return type[0] == 'q' ? 0.45 : 1;
+    return strcmp(type, "q8_0") == 0 ? 0.55 : 1.45;
 }
 
 /* Room for what is to be fetched and for what will be made of it, before anything is begun. */
@@ -263,9 +270,7 @@ static int check_room(const job *j)
     if (rc != OMNI_OK || j->kind == OM_WANTED_GGUF) return rc;
     char *out = om_pulled_folder(&j->options->name, j->revision.commit, "x"), *cache = om_cache_home();
     const uint64_t made = (uint64_t)((double)repository * share_of(j->options->llm_type));
-    struct stat other;
-    /* Both in one file system, as far as can be seen: both must fit. */
-    const bool same = cache && stat(cache, &st) == 0 && stat(j->cache.root, &other) == 0 && st.st_dev == other.st_dev;
+    const bool same = cache && om_same_file_system(cache, j->cache.root);      /* then both must fit */
     rc = out ? om_space_check(out, made + (same ? fetch : 0), same ? "fetching and converting it" : "converting it")
              : OMNI_ERR_MEMORY;
     om_free(out);
@@ -360,7 +365,7 @@ static int look_offline(job *j)
     om_free(folder);
     for (int i = 0; rc == OMNI_OK && i < om_n_known_files; i++) {
         struct stat st;
-        if (!j->options->name.set || strcmp(om_known_files[i].model, j->options->name.set->name) != 0) continue;
+        if (!is_of_set(j, &om_known_files[i])) continue;
         char *path = source_path(&om_known_files[i]);
         if (!path) rc = OMNI_ERR_MEMORY;
         else if (stat(path, &st) != 0)
@@ -380,7 +385,7 @@ static int set_result(const job *j, om_pull_result *result)
     bool ok = r.folder != NULL;
     for (int i = 0; ok && i < om_n_known_files; i++) {
         const om_known_file *known = &om_known_files[i];
-        if (!j->options->name.set || strcmp(known->model, j->options->name.set->name) != 0) continue;
+        if (!is_of_set(j, known)) continue;
         char **to = strcmp(known->role, "whisper") == 0 ? &r.whisper
                     : strcmp(known->role, "vocoder") == 0 ? &r.vocoder : &r.vocoder_config;
         *to = source_path(known);

@@ -18,6 +18,7 @@ typedef struct om_pull_options {
     bool    offline;        /* only what is there (also when HF_HUB_OFFLINE is 1) */
     int     connections;    /* per file; 0: 4 */
     int     retries;        /* failures in a row; -1: 6 */
+    bool    own_whisper, own_vocoder;   /* the caller has them: the set's are not fetched */
     const char *llm_type;   /* for the estimate of the room that the converted files need; NULL: as published */
 } om_pull_options;
 
@@ -40,7 +41,7 @@ typedef struct om_pull_result {
     char  commit[41];
     char *folder;                   /* the snapshot */
     bool  ready;                    /* it holds GGUF files: nothing to convert */
-    char *whisper, *vocoder, *vocoder_config;   /* NULL: not part of the set */
+    char *whisper, *vocoder, *vocoder_config;   /* NULL: not part of the set, or not fetched */
     uint64_t fetched;               /* bytes that had to be fetched */
 } om_pull_result;
 

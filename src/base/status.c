@@ -8,6 +8,14 @@ enum { DETAIL_MAX = 512 };
 
 static _Thread_local char detail[DETAIL_MAX];
 
+/* One line that no terminal obeys, whatever a file put in. */
+static char harmless(char c)
+{
+    if (c == '\n' || c == '\r' || c == '\t')
+        return ' ';
+    return (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
+}
+
 int om_fail(int code, const char *format, ...)
 {
     va_list args;
@@ -19,7 +27,7 @@ int om_fail(int code, const char *format, ...)
     va_end(args);
     size_t i = 0;
     for (; text[i]; i++)
-        detail[i] = text[i] == '\n' || text[i] == '\r' ? ' ' : text[i]; /* one line, whatever a file put in */
+        detail[i] = harmless(text[i]);
     detail[i] = '\0';
     return code;
 }

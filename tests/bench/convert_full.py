@@ -91,18 +91,27 @@ def disk_speed(folder, size=1 << 30):
     return size / 1e9 / took
 
 
+def peak(pid):
+    """GB that were resident at most; the kernel's own account at the end begins with the memory of who started it."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        return next((int(line.split()[1]) / 1e6 for line in f if line.startswith("VmHWM")), 0.0)
+
+
 def convert(folder, llm, speech):
     out = f"{folder}/out"
     command = [OMNI, "convert", "--hf", f"{folder}/hf", "--whisper", f"{folder}/whisper.pt", "--vocoder",
                f"{folder}/vocoder/g_00500000", "-o", out, "--llm-type", llm, "--speech-type", speech]
     start = time.monotonic()
-    p = subprocess.Popen(command)
-    _, status, usage = os.wait4(p.pid, 0)
+    p, most, over = subprocess.Popen(command), 0.0, 0
+    while not over:
+        most = max(most, peak(p.pid))
+        over, status, usage = os.wait4(p.pid, os.WNOHANG)
+        time.sleep(0.1)
     took = time.monotonic() - start
     assert status == 0, status
     size = sum(os.path.getsize(f"{out}/{name}") for name in os.listdir(out))
     print(f"{llm}, speech {speech}: {took:.0f} s for {size / 1e9:.2f} GB ({size / 1e9 / took:.3f} GB/s), processor "
-          f"{usage.ru_utime + usage.ru_stime:.0f} s, peak resident {usage.ru_maxrss / 1e6:.2f} GB; the disk writes "
+          f"{usage.ru_utime + usage.ru_stime:.0f} s, peak resident {most:.2f} GB; the disk writes "
           f"{disk_speed(folder):.3f} GB/s", flush=True)
     remove(out)
 

@@ -40,6 +40,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with hub.lock:
             hub.requests.append((self.server.role, self.command, self.path, dict(self.headers)))
         try:
+            if self.server.role == "hub" and self.moved(hub):
+                return
             if self.server.role == "storage":
                 self.storage(hub, path)
             elif path.startswith("/api/models/"):
@@ -50,6 +52,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.say(404)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def moved(self, hub):
+        """A repository that was renamed: the hub says where it is now, without its own address."""
+        for old, new in hub.renamed.items():
+            if f"/{old}/" in self.path:
+                self.say(307, Location=self.path.replace(f"/{old}/", f"/{new}/"))
+                return True
+        return False
 
     def say(self, status, body=b"", **headers):
         self.send_response(status)
@@ -125,7 +135,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.send_response(206 if asked else 200)
         if asked:
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            off, more = (1 if fault == "other-range" else 0), (1 if fault == "other-size" else 0)
+            self.send_header("Content-Range", f"bytes {first + off}-{last}/{len(data) + more}")
         for key, value in headers.items():
             self.send_header(key.replace("_", "-"), value)
         self.send_header("Content-Length", str(last + 1 - first))
@@ -153,7 +164,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answers with a status instead of the data, if the fault is one."""
         if not isinstance(fault, int):
             return False
-        headers = {"Retry_After": 1} if fault == 429 else {"X_Error_Code": "GatedRepo"} if fault == 403 else {}
+        headers = {"Retry_After": hub.retry_after} if fault == 429 else {"X_Error_Code": "GatedRepo"} if fault == 403 else {}
         if fault == 416:
             headers["Content_Range"] = f"bytes */{len(data)}"
         self.say(fault, b"no", **headers)
@@ -173,6 +184,7 @@ class Hub:
     def __init__(self, lfs_from=1000):
         self.repos, self.faults, self.claims, self.requests = {}, {}, {}, []
         self.tree = self.redirect = self.etag = None
+        self.renamed, self.retry_after = {}, 1
         self.lfs_from = lfs_from
         self.random = random.Random(5)
         self.lock = threading.Lock()
@@ -197,7 +209,7 @@ class Hub:
 
     def fault(self, name, what, times=1):
         """The next `times` requests for the file (or for revision, tree) fail: a status, or drop, stall, slow,
-        wrong, no-ranges."""
+        wrong, no-ranges, other-range (other bytes than asked for), other-size (of a file of another length)."""
         self.faults[name] = [what] * times
 
     def take(self, name):

@@ -1,5 +1,6 @@
 """omni pull against a server that mimics the hub: every fault is overcome or told; no wrong file gets a final name."""
 
+import email.utils
 import fcntl
 import hashlib
 import json
@@ -100,6 +101,7 @@ class Pull(unittest.TestCase):
 
     def test_folders_of_the_environment(self):
         for variables, root in (({"HF_HOME": "A"}, "A/hub"), ({"HF_HOME": "A", "HF_HUB_CACHE": "B"}, "B"),
+                                ({"HF_HOME": "A", "HUGGINGFACE_HUB_CACHE": "D"}, "D"),
                                 ({"XDG_CACHE_HOME": "C"}, "C/huggingface/hub")):
             r = self.pull(env={k: f"{self.dir}/{v}" for k, v in variables.items()})
             self.assertEqual(r.stdout.decode(), f"{self.dir}/{root}/models--toy--model/snapshots/{COMMIT}\n", r.stderr)
@@ -183,6 +185,29 @@ class Pull(unittest.TestCase):
         self.assertGreaterEqual(time.monotonic() - begin, 1)        # Retry-After
         self.assertIn(b"429", r.stderr)
 
+    def test_long_waits(self):
+        """Retry-After as a date; and one of hours, which is told instead of waited for."""
+        self.hub.retry_after = email.utils.formatdate(time.time() + 2, usegmt=True)
+        self.hub.fault("model.safetensors", 429)
+        self.fetched(self.pull())
+        remove(self.folder)
+        self.hub.retry_after = 7200
+        self.hub.fault("revision", 429)
+        begin = time.monotonic()
+        self.refused("429", "asks to wait 7200 s")
+        self.assertLess(time.monotonic() - begin, 60)
+
+    def test_renamed(self):
+        """Redirects that name a path alone stay at the hub, token and all."""
+        self.hub.renamed["old/name"] = REPO
+        r = self.pull(name="hf:old/name", env={"HF_TOKEN": "hf_secret"})
+        self.assertEqual(r.returncode, 0, r.stderr)
+        with open(f"{self.root}/models--old--name/snapshots/{COMMIT}/model.safetensors", "rb") as f:
+            self.assertEqual(f.read(), self.big)
+        for role, _, path, headers in self.hub.requests:
+            self.assertEqual("Authorization" in headers, role == "hub", path)
+        self.assertTrue(self.hub.asked("old/name", role="hub") and self.hub.asked("blob/toy/model", role="storage"))
+
     def test_errors_that_stay(self):
         self.hub.fault("tree", 503, times=100)
         self.refused("503", "gave up", result=self.pull("-q", "--retries", "2"))
@@ -205,6 +230,13 @@ class Pull(unittest.TestCase):
         self.hub.fault("model.safetensors", 416, times=100)
         self.refused("from the beginning")
 
+    def test_other_bytes_than_asked_for(self):
+        for fault in ("other-range", "other-size"):
+            self.hub.fault("model.safetensors", fault, times=3)
+            self.refused("asked for bytes", "model.safetensors")
+            self.hub.faults.clear()
+        self.fetched(self.pull())
+
     # ---- faults that do not -------------------------------------------------------
 
     def test_wrong_checksum(self):
@@ -221,6 +253,13 @@ class Pull(unittest.TestCase):
         self.hub.fault("revision", 403)
         self.refused("accept its conditions", "HF_TOKEN", "gated")
         self.refused("no such repository", name="hf:toy/none")
+        self.hub.fault("revision", 401)
+        self.refused("token was not accepted", result=self.pull("-q", env={"HF_TOKEN": "hf_old"}))
+        self.hub.fault("config.json", 404)
+        self.refused("config.json", "not there (404)")
+        self.hub.fault("model.safetensors", 403)
+        self.refused("model.safetensors", "gated")
+        self.fetched(self.pull())
 
     def test_contradictions(self):
         self.hub.etag = "0" * 64
@@ -260,6 +299,12 @@ class Pull(unittest.TestCase):
         write(f"{self.dir}/token", f"{secret}\n")
         self.fetched(self.pull(env={"HF_TOKEN_PATH": f"{self.dir}/token"}))
         self.assertEqual(self.hub.requests[0][3]["Authorization"], f"Bearer {secret}")
+        remove(self.folder)
+        self.hub.requests.clear()
+        os.makedirs(f"{self.dir}/hf-home")
+        os.rename(f"{self.dir}/token", f"{self.dir}/hf-home/token")
+        self.assertEqual(self.pull(env={"HF_HOME": f"{self.dir}/hf-home"}).returncode, 0)
+        self.assertEqual(self.hub.requests[0][3]["Authorization"], f"Bearer {secret}")
         r = self.pull(env={"HF_TOKEN": "a\r\nX-Evil: 1\x01"})
         self.assertEqual(self.hub.asked("", role="hub")[-1][3].get("X-Evil"), None)
         self.assertIn(r.returncode, (0, 1))
@@ -269,6 +314,15 @@ class Pull(unittest.TestCase):
     def test_no_room(self):
         self.hub.claims["model.safetensors"] = 1 << 41
         self.refused("2199.02 GB", "are free")
+        self.assertEqual(self.hub.asked("resolve"), [])
+
+    def test_no_room_to_convert(self):
+        """It could be fetched; with the 16-bit file on the way to four bits it does not fit."""
+        os.makedirs(f"{self.dir}/home")
+        disk = os.statvfs(self.dir)
+        self.hub.claims["model.safetensors"] = disk.f_bavail * disk.f_frsize * 6 // 10
+        r = run("pull", f"hf:{REPO}", "--type", "q4_k_m", "-q", env=self.env(), timeout=60)
+        self.refused("fetching and converting it", "are free", result=r)
         self.assertEqual(self.hub.asked("resolve"), [])
 
     def test_disk_full(self):

@@ -62,6 +62,16 @@ def hf_config():
     save("hf_config", "huge", b'{"model_type":"llama","hidden_size":1e999,"num_hidden_layers":99999999999999999999}')
 
 
+def adapter_config():
+    plain = {"peft_type": "LORA", "r": 64, "lora_alpha": 16, "bias": "none", "target_modules": ["q_proj", "model.layers.0.mlp.up_proj"],
+             "base_model_name_or_path": "user/base", "modules_to_save": None, "rank_pattern": {}, "init_lora_weights": True}
+    save("adapter_config", "plain", json.dumps(plain).encode())
+    save("adapter_config", "root", json.dumps(dict(plain, use_rslora=True, target_modules="all-linear", r=1)).encode())
+    save("adapter_config", "dora", json.dumps(dict(plain, use_dora=True)).encode())
+    save("adapter_config", "huge", b'{"peft_type":"LORA","bias":"none","r":99999999999999999999,"lora_alpha":1e999}')
+    save("adapter_config", "twice", b'{"peft_type":"LORA","bias":"none","r":1,"r":2,"lora_alpha":1}')
+
+
 def tokenizer():
     split = {"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern": {"Regex": LLAMA3}},
                                                     {"type": "ByteLevel", "use_regex": False}]}
@@ -77,4 +87,4 @@ def tokenizer():
 
 
 if __name__ == "__main__":
-    safetensors(), hf_config(), tokenizer()
+    safetensors(), hf_config(), adapter_config(), tokenizer()

@@ -120,6 +120,10 @@ static void numbers_that_can_not_be_held(void **state)
     expect_reason(write_file(path, GGML_TYPE_F16, NULL), OMNI_ERR_MODEL, "tensor m: found 70000");
     assert_int_equal(write_file(path, GGML_TYPE_BF16, NULL), OMNI_OK);
     assert_int_equal(unlink(path), 0);
+    numbers[77] = 3.3961775e38f;        /* the first that rounds to infinity */
+    expect_reason(write_file(path, GGML_TYPE_BF16, NULL), OMNI_ERR_MODEL, "tensor m: found 3.39618e+38, which bf16 can not hold");
+    numbers[77] = 8.4e6f;               /* more than 127 times what a block's f16 holds */
+    expect_reason(write_file(path, GGML_TYPE_Q8_0, NULL), OMNI_ERR_MODEL, "which q8_0 can not hold; use the type bf16 or f32");
     numbers[77] = NAN;
     expect_reason(write_file(path, GGML_TYPE_F32, NULL), OMNI_ERR_MODEL, "not finite");
     assert_false(is_there("bad.gguf") || is_there("bad.gguf.part"));

@@ -33,6 +33,13 @@ static void text_stays_on_one_line_and_in_bounds(void **state)
     assert_in_range(strlen(om_last_error()), 100, 1000);
 }
 
+static void no_terminal_obeys_it(void **state)
+{
+    (void)state;
+    om_fail(OMNI_ERR_ARG, "a\x1b[31m\x07\x7f\t\xc3\xa4");
+    assert_string_equal(om_last_error(), "a?[31m?? \xc3\xa4");
+}
+
 static void *other_thread(void *arg)
 {
     *(int *)arg = strcmp(om_last_error(), "") == 0;
@@ -67,6 +74,7 @@ int main(void)
         cmocka_unit_test(returns_its_code_and_keeps_the_text),
         cmocka_unit_test(text_may_quote_the_previous_text),
         cmocka_unit_test(text_stays_on_one_line_and_in_bounds),
+        cmocka_unit_test(no_terminal_obeys_it),
         cmocka_unit_test(each_thread_has_its_own),
         cmocka_unit_test(every_code_has_a_name),
     };

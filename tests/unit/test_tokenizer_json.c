@@ -94,6 +94,8 @@ static void odd_files(void **state)
     refuse("{" LLAMA3 "," MODEL("[\"a b c\"]") "}", OMNI_ERR_FORMAT, "merges");
     refuse("{" LLAMA3 "," MODEL("3") "}", OMNI_ERR_FORMAT, "merges");
     refuse("{" LLAMA3 ",\"added_tokens\":[{\"id\":5}]," MODEL("[]") "}", OMNI_ERR_FORMAT, "added_tokens");
+    refuse("{" LLAMA3 ",\"added_tokens\":[{\"id\":4,\"content\":\"a\"}]," MODEL("[]") "}", OMNI_ERR_FORMAT, "token a is there twice");
+    refuse("{" LLAMA3 ",\"added_tokens\":[{\"id\":8,\"content\":\"[PAD4]\"}]," MODEL("[]") "}", OMNI_ERR_FORMAT, "[PAD4] is there twice");
     refuse("{" LLAMA3 ",\"added_tokens\":{}," MODEL("[]") "}", OMNI_ERR_FORMAT, "added_tokens");
 }
 
