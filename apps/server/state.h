@@ -11,6 +11,7 @@
 
 typedef struct srv_socket  srv_socket;      /* ws.h */
 typedef struct srv_chat    srv_chat;        /* chat.h */
+typedef struct srv_ephemerals srv_ephemerals;   /* ephemeral.h */
 
 typedef struct srv {
     const srv_options *options;
@@ -22,6 +23,7 @@ typedef struct srv {
     void *daemon;                   /* struct MHD_Daemon */
     int epoll_fd, wake_fd, listen_fd;
     srv_socket *sockets;            /* all WebSockets, a list */
+    srv_ephemerals *ephemerals;
     srv_chat *chats;                /* all chat jobs, a list, oldest last */
     int n_active, n_beta, n_sockets, n_waiting;
     bool draining;                  /* shutting down: nothing new begins */
