@@ -247,6 +247,7 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
         srv_seat_leave(r->seat);
     } else {
         rt->response = NULL;
+        srv_idle_begin(rt, srv_format_ms(r->format, r->n_sent));
         rt->asked_by_hand = false;
         srv_params_apply(rt, rt->settings);
     }

@@ -57,6 +57,7 @@ struct srv_realtime {
     bool speaking;                      /* speech_started was told */
     char speech_item[40];
     double speech_start;
+    double idle_from;                   /* on the same clock: nobody has spoken since; < 0: nothing is waited for */
 
     srv_conversation talk;
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
@@ -82,6 +83,8 @@ void srv_emit_item(srv_realtime *rt, size_t at, bool done);
 
 /* ---- input (realtime-input.c) ---- */
 void srv_input_reset(srv_realtime *rt);                             /* drops what was not committed */
+/* An answer of sound_ms has ended: idle_timeout_ms counts from when it has been heard. */
+void srv_idle_begin(srv_realtime *rt, double sound_ms);
 void srv_speech_started(srv_realtime *rt, const omni_event *event);
 void srv_speech_stopped(srv_realtime *rt, const omni_event *event);
 

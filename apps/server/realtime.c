@@ -190,7 +190,7 @@ srv_realtime *srv_realtime_open(srv_socket *socket, const srv_hello *hello)
     rt->beta = hello->beta;
     rt->transcription = hello->transcription;
     rt->opened = srv_now();
-    rt->trim_ms = -1;
+    rt->trim_ms = rt->idle_from = -1;
     rt->expires = (long long)time(NULL) + rt->server->options->session_seconds;
     rt->settings = hello->preset ? json_copy(hello->preset) : srv_settings_new();
     if (refuse(rt, hello)) return rt;
