@@ -222,6 +222,8 @@ void srv_realtime_free(srv_realtime *rt)
     if (rt->side) srv_seat_leave(rt->side->seat);
     srv_response_free(rt->side);
     srv_conversation_free(&rt->talk);
+    for (size_t i = 0; i < rt->n_gone; i++) srv_item_free(rt->gone[i]);
+    free(rt->gone);
     json_decref(rt->settings);
     json_decref(rt->waiting_create);
     srv_rate_free(rt->input_rate);

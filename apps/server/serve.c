@@ -160,8 +160,9 @@ int srv_run(const srv_options *options, const omni_model *model)
     server.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     server.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     server.metrics = srv_metrics_new();
+    server.answers = srv_answers_new();
     server.ephemerals = srv_ephemerals_new();
-    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics || !server.ephemerals) {
+    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics || !server.answers || !server.ephemerals) {
         fprintf(stderr, "omni: serve: %s\n", strerror(errno));
         goto end;
     }
@@ -182,6 +183,7 @@ end:
     srv_http_close(&server);
     srv_worker_stop(server.worker);
     srv_metrics_free(server.metrics);
+    srv_answers_free(server.answers);
     srv_ephemerals_free(server.ephemerals);
     if (server.epoll_fd >= 0) close(server.epoll_fd);
     if (server.wake_fd >= 0) close(server.wake_fd);

@@ -2,6 +2,7 @@
 #ifndef SRV_STATE_H
 #define SRV_STATE_H
 
+#include "answers.h"
 #include "limits.h"
 #include "metrics.h"
 #include "server.h"
@@ -24,6 +25,7 @@ typedef struct srv {
     int epoll_fd, wake_fd, listen_fd;
     srv_socket *sockets;            /* all WebSockets, a list */
     srv_ephemerals *ephemerals;
+    srv_answers *answers;           /* what chats said; NULL: nothing is kept */
     srv_chat *chats;                /* all chat jobs, a list, oldest last */
     int n_active, n_beta, n_sockets, n_waiting;
     bool draining;                  /* shutting down: nothing new begins */
