@@ -376,6 +376,24 @@ OMNI_API int omni_session_next_event(omni_session *session, omni_event *event);
  * n_tokens_kept may be NULL. Owner thread. */
 OMNI_API int omni_session_trim(omni_session *session, uint64_t n_samples, int *n_tokens_kept);
 
+/* ---- what is remembered ---------------------------------------------------- */
+
+/* A past turn into the history, behind those that are there, as if it had been asked in writing and answered:
+ * nothing is generated, no event comes; the LLM reads it before the next question. Both UTF-8, copied, stripped of
+ * white space at their ends, special tokens in them are plain text. The question may be empty: something said
+ * unasked. *turn (may be NULL) is its number; the turns after it count on. When the context is full the oldest turns are forgotten. Without
+ * keep_history it is forgotten by the next question, like any other.
+ * OK; ERR_ARG: NULL, not UTF-8, an empty answer, more than 1 MiB; ERR_STATE: a turn runs or waits; ERR_LIMIT: it takes
+ * more than half of the slot's context; ERR_MEMORY. On failure nothing has changed. Afterwards there is nothing to trim
+ * until the next answer. Owner thread. */
+OMNI_API int omni_session_add_turn(omni_session *session, const char *question_utf8, const char *answer_utf8,
+                                   uint32_t *turn);
+
+/* Question and answer of one turn leave the history: what follows them is read again by the LLM at the next question.
+ * turn: omni_event.turn, or what add_turn gave. OK also when it is not in the history any more; ERR_ARG: no turn has
+ * had this number since the last reset; ERR_STATE: a turn runs or waits. Owner thread. */
+OMNI_API int omni_session_forget_turn(omni_session *session, uint32_t turn);
+
 /* Times of the last turn, µs; counts. Written when the turn ends. A computation shared
  * with other sessions counts in full for each of them. */
 typedef struct omni_stats {

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 void srv_chat_question_free(srv_chat_question *q)
 {
-    free(q->text);
+    srv_past_free(&q->past);
     free(q->samples);
-    q->text = NULL;
     q->samples = NULL;
 }
 
@@ -70,13 +70,14 @@ static bool read_audio(const srv *server, const json_t *part, const char *path, 
 
 /* ---- messages ----------------------------------------------------------------------------------- */
 
-static bool read_part(const srv *server, const json_t *part, const char *path, srv_chat_question *q, FILE *words, srv_trouble *t)
+/* hear: false: what was spoken here is not needed, nor looked at. */
+static bool read_part(const srv *server, const json_t *part, const char *path, bool hear, srv_chat_question *q, FILE *words, srv_trouble *t)
 {
     char inner[200];
     if (!json_is_object(part)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
     const json_t *type = srv_member(part, path, "type", JSON_STRING, t);
     if (!type) return false;
-    if (strcmp(json_string_value(type), "input_audio") == 0) return read_audio(server, part, path, q, t);
+    if (strcmp(json_string_value(type), "input_audio") == 0) return !hear || read_audio(server, part, path, q, t);
     if (strcmp(json_string_value(type), "text") != 0) {
         snprintf(inner, sizeof inner, "%.150s.type", path);
         return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. Supported values are: 'text' and 'input_audio'.", json_string_value(type));
@@ -86,61 +87,110 @@ static bool read_part(const srv *server, const json_t *part, const char *path, s
     return text != NULL;
 }
 
-static bool read_content(const srv *server, const json_t *content, const char *path, srv_chat_question *q, srv_trouble *t)
+/* What a message says: *text malloc'ed, samples in q when it is spoken. */
+static bool read_content(const srv *server, const json_t *content, const char *path, bool hear, srv_chat_question *q, char **text, srv_trouble *t)
 {
     char inner[200];
     size_t size = 0, i;
     const json_t *part;
+    *text = NULL;
     if (!json_is_string(content) && !json_is_array(content))
         return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string or an array, but got %s instead.", path, srv_json_kind(content));
-    srv_chat_question_free(q);
-    FILE *words = open_memstream(&q->text, &size);
+    FILE *words = open_memstream(text, &size);
     if (!words) return srv_trouble_set(t, NULL, NULL, "out of memory");
     bool ok = true;
     if (json_is_string(content)) fprintf(words, "%s", json_string_value(content));
     json_array_foreach(content, i, part) {
         snprintf(inner, sizeof inner, "%.150s[%zu]", path, i);
-        ok = ok && read_part(server, part, inner, q, words, t);
+        ok = ok && read_part(server, part, inner, hear, q, words, t);
     }
     fclose(words);
-    if (!ok) return false;
-    const bool typed = q->text && q->text[strspn(q->text, " \t\r\n")];
-    if (!q->samples && (!typed || strlen(q->text) > SRV_TEXT_BYTES))
-        return srv_trouble_set(t, "invalid_value", path, "'%s' has no question, or one of more than %d bytes.", path, SRV_TEXT_BYTES);
-    if (!q->samples) return true;
-    free(q->text);
-    q->text = NULL;
-    return true;
+    return ok && (*text || srv_trouble_set(t, NULL, NULL, "out of memory"));
 }
 
-/* The question is the last message of the user; what stands before it is checked, but not in the model's context. */
-static bool read_messages(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
+/* The text of an earlier answer: its content, or what was said under audio.id. *text is malloc'ed. */
+static bool read_answer(const srv *server, const json_t *message, const char *path, srv_chat_question *q, char **text, srv_trouble *t)
+{
+    char inner[200];
+    const json_t *content = json_object_get(message, "content"), *audio = json_object_get(message, "audio");
+    snprintf(inner, sizeof inner, "%.150s.content", path);
+    if (content && !json_is_null(content)) return read_content(server, content, inner, false, q, text, t);
+    *text = NULL;
+    if (!audio || json_is_null(audio)) return (*text = strdup("")) != NULL;
+    snprintf(inner, sizeof inner, "%.150s.audio", path);
+    const json_t *id = json_is_object(audio) ? srv_member(audio, inner, "id", JSON_STRING, t) : NULL;
+    if (!json_is_object(audio)) return srv_trouble_set(t, "invalid_type", inner, "Invalid type for '%s': expected an object.", inner);
+    if (!id) return false;
+    const char *said = srv_answers_find(server->answers, json_string_value(id), (long long)time(NULL));
+    if (said) return (*text = strdup(said)) != NULL;
+    snprintf(inner, sizeof inner, "%.150s.audio.id", path);
+    return srv_trouble_set(t, "invalid_value", inner, "There is no audio with id '%.60s', or it has expired.", json_string_value(id));
+}
+
+static bool check_message(const json_t *message, size_t i, srv_trouble *t)
 {
     static const char *const roles[] = {"system", "developer", "user", "assistant", "tool"};
     char path[100];
-    const json_t *messages = srv_member(body, "", "messages", JSON_ARRAY, t), *message, *last = NULL;
-    size_t i, last_i = 0;
-    if (!messages) return false;
-    json_array_foreach(messages, i, message) {
+    snprintf(path, sizeof path, "messages[%zu]", i);
+    if (!json_is_object(message)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
+    const json_t *role = srv_member(message, path, "role", JSON_STRING, t), *content = json_object_get(message, "content");
+    if (!role) return false;
+    bool known = false;
+    for (size_t k = 0; k < 5; k++) known |= strcmp(roles[k], json_string_value(role)) == 0;
+    snprintf(path, sizeof path, "messages[%zu].role", i);
+    if (!known) return srv_trouble_set(t, "invalid_value", path, "Invalid value: '%.40s'.", json_string_value(role));
+    snprintf(path, sizeof path, "messages[%zu].content", i);
+    if (content && !json_is_string(content) && !json_is_array(content) && !json_is_null(content))
+        return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string or an array, but got %s instead.", path, srv_json_kind(content));
+    return true;
+}
+
+static bool has_role(const json_t *message, const char *role)
+{
+    return strcmp(json_string_value(json_object_get(message, "role")), role) == 0;
+}
+
+/* One message of the user or the assistant into the past. */
+static bool read_message(const srv *server, const json_t *message, size_t i, bool last, srv_chat_question *q, srv_trouble *t)
+{
+    char path[100], *text = NULL;
+    bool ok = true;
+    if (has_role(message, "assistant")) {
         snprintf(path, sizeof path, "messages[%zu]", i);
-        const json_t *role = json_is_object(message) ? srv_member(message, path, "role", JSON_STRING, t) : NULL;
-        if (!json_is_object(message)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
-        if (!role) return false;
-        bool known = false;
-        for (size_t k = 0; k < 5; k++) known |= strcmp(roles[k], json_string_value(role)) == 0;
-        snprintf(path, sizeof path, "messages[%zu].role", i);
-        if (!known) return srv_trouble_set(t, "invalid_value", path, "Invalid value: '%.40s'.", json_string_value(role));
+        ok = read_answer(server, message, path, q, &text, t);
+        if (ok && *text) ok = srv_past_answer(&q->past, text) || srv_trouble_set(t, NULL, NULL, "out of memory");
+    } else if (has_role(message, "user")) {
         const json_t *content = json_object_get(message, "content");
         snprintf(path, sizeof path, "messages[%zu].content", i);
-        if (content && !json_is_string(content) && !json_is_array(content) && !json_is_null(content))
-            return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string or an array, but got %s instead.", path, srv_json_kind(content));
-        if (strcmp(json_string_value(role), "user") == 0) last = message, last_i = i;
+        if (!content) return srv_trouble_set(t, "missing_required_parameter", path, "Missing required parameter: '%s'.", path);
+        ok = read_content(server, content, path, last, q, &text, t);
+        if (ok) ok = srv_past_ask(&q->past, text) || srv_trouble_set(t, NULL, NULL, "out of memory");
     }
-    if (!last) return srv_trouble_set(t, "invalid_value", "messages", "'messages' has no message of the user.");
-    snprintf(path, sizeof path, "messages[%zu].content", last_i);
-    const json_t *content = json_object_get(last, "content");
-    if (!content) return srv_trouble_set(t, "missing_required_parameter", path, "Missing required parameter: '%s'.", path);
-    return read_content(server, content, path, q, t);
+    free(text);
+    return ok;
+}
+
+/* The question is the last message of the user, with typed ones right before it; what stands before is the past. Of
+ * earlier spoken questions only the answers can be read. System messages change nothing: the prompt is the model's. */
+static bool read_messages(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    char path[100];
+    const json_t *messages = srv_member(body, "", "messages", JSON_ARRAY, t), *message;
+    size_t i, end = 0;
+    if (!messages) return false;
+    json_array_foreach(messages, i, message) {
+        if (!check_message(message, i, t)) return false;
+        if (has_role(message, "user")) end = i + 1;
+    }
+    if (end == 0) return srv_trouble_set(t, "invalid_value", "messages", "'messages' has no message of the user.");
+    for (i = 0; i < end; i++)
+        if (!read_message(server, json_array_get(messages, i), i, i == end - 1, q, t)) return false;
+    const char *typed = q->past.question;
+    snprintf(path, sizeof path, "messages[%zu].content", end - 1);
+    if (!q->samples && (!typed || !typed[strspn(typed, " \t\r\n")] || strlen(typed) > SRV_TEXT_BYTES))
+        return srv_trouble_set(t, "invalid_value", path, "'%s' has no question, or one of more than %d bytes.", path, SRV_TEXT_BYTES);
+    q->params.keep_history = q->past.n > 0;
+    return true;
 }
 
 /* ---- the rest -------------------------------------------------------------------------------------- */
@@ -210,7 +260,7 @@ static bool read_body(const srv *server, const json_t *body, srv_chat_question *
 bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_question *q, srv_trouble *t, unsigned *status)
 {
     *status = 400;
-    *q = (srv_chat_question){.text = NULL};
+    *q = (srv_chat_question){.samples = NULL};
     json_t *body = json_loadb(text ? text : "", n, 0, NULL);
     bool ok = json_is_object(body);
     if (ok) ok = read_body(server, body, q, t, status);

@@ -2,14 +2,15 @@
 #ifndef SRV_CHAT_QUESTION_H
 #define SRV_CHAT_QUESTION_H
 
+#include "past.h"
 #include "state.h"
 #include "trouble.h"
 
 typedef enum srv_container { SRV_WAV, SRV_MP3, SRV_FLAC, SRV_OPUS, SRV_RAW } srv_container; /* the first four as in audio-memory.h */
 
 typedef struct srv_chat_question {
-    char *text;                     /* malloc'ed; NULL: spoken */
-    float *samples;                 /* at the model's rate; NULL: typed */
+    srv_past past;                  /* the messages before; its question is the typed one */
+    float *samples;                 /* the question at the model's rate; NULL: typed */
     size_t n_samples;
     bool stream, speech, include_usage;
     srv_container container;        /* of the speech */

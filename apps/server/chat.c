@@ -29,6 +29,7 @@ struct srv_chat {
     srv_bytes out;                  /* events of a stream */
     size_t out_at;
     const char *finish;             /* stop, length; NULL: it failed */
+    bool too_long;                  /* because the question is larger than the context: the client's fault */
     char why[256];
     omni_stats stats;
 };
@@ -122,10 +123,21 @@ static void take_sound(srv_chat *c, const float *samples, size_t n, bool finish)
     if (c->question.stream) put_sound(c, finish);
 }
 
+static const char *failure_kind(const srv_chat *c)
+{
+    return c->too_long ? "invalid_request_error" : "server_error";
+}
+
+static const char *failure_code(const srv_chat *c)
+{
+    return c->too_long ? "context_length_exceeded" : "engine_error";
+}
+
 static void finish_stream(srv_chat *c)
 {
     if (!c->finish) {
-        put_event(c, json_pack("{s:{s:s, s:s, s:s, s:n}}", "error", "message", c->why, "type", "server_error", "code", "engine_error", "param"));
+        put_event(c, json_pack("{s:{s:s, s:s, s:s, s:s?}}", "error", "message", c->why, "type", failure_kind(c), "code", failure_code(c),
+                               "param", c->too_long ? "messages" : NULL));
         return;
     }
     if (c->question.speech) put_delta(c, json_pack("{s:{s:s, s:I}}", "audio", "id", c->audio_id, "expires_at", (json_int_t)expiry(c)), NULL);
@@ -145,9 +157,11 @@ static void end(srv_chat *c, const char *finish, const char *why)
     c->done = true;
     c->finish = finish;
     snprintf(c->why, sizeof c->why, "%s", why ? why : "");
+    if (finish && c->question.speech)
+        srv_answers_keep(c->server->answers, c->audio_id, (const char *)c->text.at, c->text.n, expiry(c));
     if (finish && srv_seat_stats(c->seat, &c->stats)) srv_observe_turn(c->server->metrics, &c->stats);
     srv_count(c->server->metrics, SRV_RESPONSES, !finish ? "failed" : strcmp(finish, "stop") == 0 ? "completed" : "incomplete", 1);
-    if (!finish) srv_count(c->server->metrics, SRV_ERRORS, "engine_error", 1);
+    if (!finish) srv_count(c->server->metrics, SRV_ERRORS, failure_code(c), 1);
     srv_seat_leave(c->seat);
     c->seat = NULL;
     if (c->question.stream) finish_stream(c);
@@ -161,7 +175,10 @@ static void take_event(srv_chat *c, const omni_event *event)
         take_sound(c, NULL, 0, true);
         end(c, event->reason == OMNI_END_STOP ? "stop" : "length", NULL);
     }
-    if (event->type == OMNI_EVENT_FAILED) end(c, NULL, event->text);
+    if (event->type == OMNI_EVENT_FAILED) {
+        c->too_long = event->status == OMNI_ERR_LIMIT;
+        end(c, NULL, event->text);
+    }
     if (event->type == OMNI_EVENT_CANCELLED) end(c, NULL, "the answer was cancelled");
 }
 
@@ -180,8 +197,9 @@ static bool begin(srv_chat *c)
     if (!c->seat) return false;
     c->begun = true;
     c->asked = srv_now();
-    const bool ok = q->samples ? srv_seat_audio(c->seat, q->samples, q->n_samples) && srv_seat_ask(c->seat, 1)
-                               : srv_seat_text(c->seat, q->text, 1);
+    const bool ok = srv_past_tell(&q->past, c->seat) &&
+                    (q->samples ? srv_seat_audio(c->seat, q->samples, q->n_samples) && srv_seat_ask(c->seat, 1)
+                                : srv_seat_text(c->seat, q->past.question, 1));
     if (!ok) end(c, NULL, "out of memory");
     return true;
 }
@@ -301,7 +319,7 @@ static char *speech_text(const srv_chat *c)
 enum MHD_Result srv_chat_answer(srv_request *r)
 {
     srv_chat *c = r->chat;
-    if (!c->finish) return srv_refuse(r, 500, "server_error", "engine_error", NULL, c->why);
+    if (!c->finish) return srv_refuse(r, c->too_long ? 400 : 500, failure_kind(c), failure_code(c), c->too_long ? "messages" : NULL, c->why);
     json_t *words = json_stringn(c->text.n ? (const char *)c->text.at : "", c->text.n);
     json_t *message = json_pack("{s:s, s:n, s:[]}", "role", "assistant", "refusal", "annotations");
     if (c->question.speech) {

@@ -56,12 +56,13 @@ bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at)
     return true;
 }
 
-void srv_item_remove(srv_conversation *c, size_t at)
+srv_item *srv_item_remove(srv_conversation *c, size_t at)
 {
-    c->n_bytes -= c->items[at]->n_audio;
-    srv_item_free(c->items[at]);
+    srv_item *item = c->items[at];
+    c->n_bytes -= item->n_audio;
     c->n--;
     memmove(c->items + at, c->items + at + 1, (c->n - at) * sizeof *c->items);
+    return item;
 }
 
 void srv_item_keep_audio(srv_conversation *c, srv_item *item, uint8_t *audio, size_t n, srv_format format)
@@ -101,6 +102,7 @@ srv_item *srv_item_message(const char *id, const char *role, const char *status,
         return NULL;
     }
     item->json = json;
+    item->turn = -1;
     item->question = strcmp(role, "user") == 0;
     return item;
 }
@@ -217,7 +219,7 @@ srv_item *srv_item_read(const json_t *given, const char *path, srv_format format
         else json_decref(json), json = NULL;
     }
     srv_item *item = json ? calloc(1, sizeof *item) : NULL;
-    if (item) item->json = json;
+    if (item) item->json = json, item->turn = -1;
     else json_decref(json);
     return item;
 }
@@ -247,6 +249,12 @@ json_t *srv_item_show(const srv_item *item, bool beta, bool audio)
     return shown;
 }
 
+bool srv_item_is_answer(const srv_item *item)
+{
+    const char *role = json_string_value(json_object_get(item->json, "role"));
+    return role && strcmp(role, "assistant") == 0;
+}
+
 char *srv_item_text(const srv_item *item)
 {
     char *text = NULL;
@@ -256,7 +264,8 @@ char *srv_item_text(const srv_item *item)
     if (!f) return NULL;
     json_array_foreach(json_object_get(item->json, "content"), i, part) {
         const char *words = json_string_value(json_object_get(part, "text"));
-        if (words) fprintf(f, "%s%s", ftell(f) > 0 ? " " : "", words);
+        if (!words) words = json_string_value(json_object_get(part, "transcript"));
+        if (words && *words) fprintf(f, "%s%s", ftell(f) > 0 ? " " : "", words);
     }
     fclose(f);
     return text;

@@ -13,6 +13,8 @@ typedef struct srv_item {
     bool spoken;                /* has an audio part */
     bool question;              /* of the user */
     bool asked;                 /* the engine was given it */
+    unsigned tag;               /* it is in the engine's history as added with this tag; 0: it is not */
+    long long turn;             /* it is in the engine's history in this turn; -1: not yet, -2: never */
 } srv_item;
 
 typedef struct srv_conversation {
@@ -26,7 +28,8 @@ const char *srv_item_id(const srv_item *item);
 long srv_item_find(const srv_conversation *c, const char *id);
 /* At index at; takes the item over. false: no memory, or too many; the item is freed. */
 bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at);
-void srv_item_remove(srv_conversation *c, size_t at);
+/* Out of the list; it is the caller's then. */
+srv_item *srv_item_remove(srv_conversation *c, size_t at);
 void srv_item_free(srv_item *item);
 /* Takes audio (malloc'ed) over; old audio of other items is forgotten when it is too much. */
 void srv_item_keep_audio(srv_conversation *c, srv_item *item, uint8_t *audio, size_t n, srv_format format);
@@ -38,7 +41,8 @@ srv_item *srv_item_read(const json_t *given, const char *path, srv_format format
 srv_item *srv_item_message(const char *id, const char *role, const char *status, json_t *content);
 /* As a dialect shows it, new; with audio data when asked and not too long. */
 json_t *srv_item_show(const srv_item *item, bool beta, bool audio);
-/* The text of all its parts, malloc'ed. */
+bool srv_item_is_answer(const srv_item *item);
+/* The text of all its parts, of spoken ones as far as a transcript is known; malloc'ed. */
 char *srv_item_text(const srv_item *item);
 
 #endif

@@ -2,6 +2,7 @@
 #include "gate.h"
 
 #include "base64.h"
+#include "ephemeral.h"
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
@@ -128,9 +129,12 @@ static void read_hello(const srv_request *r, srv_hello *hello)
     const char *intent = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "intent");
     *hello = (srv_hello){.beta = wants_beta(r)};
     hello->transcription = intent && strcmp(intent, "transcription") == 0;
-    if (server->options->api_key && !srv_given_key(r, key)) hello->key = SRV_KEY_NONE;
-    else if (server->options->api_key && !srv_key_ok(server, key)) hello->key = SRV_KEY_WRONG;
-    if (!model && server->options->strict_model && !hello->transcription) hello->model = SRV_MODEL_NONE;
+    const bool given = srv_given_key(r, key);
+    bool transcribes = false;
+    hello->preset = given ? json_incref(srv_ephemeral_find(server->ephemerals, key, &transcribes)) : NULL;
+    hello->transcription |= transcribes;
+    if (server->options->api_key && !hello->preset) hello->key = !given ? SRV_KEY_NONE : srv_key_ok(server, key) ? SRV_KEY_OK : SRV_KEY_WRONG;
+    if (!model && !hello->preset && server->options->strict_model && !hello->transcription) hello->model = SRV_MODEL_NONE;
     else if (model && !srv_model_ok(server, model)) hello->model = SRV_MODEL_UNKNOWN;
 }
 
@@ -144,6 +148,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *con_c
     upgrade *u = cls;
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     srv_socket_adopt(u->server, fd, urh, extra, n, &u->hello);
+    json_decref(u->hello.preset);
     free(u);
 }
 
@@ -212,6 +217,9 @@ enum MHD_Result srv_upgrade(srv_request *r)
     srv_count(server->metrics, SRV_REQUESTS, "101", 1);
     const enum MHD_Result rc = MHD_queue_response(r->connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
     MHD_destroy_response(response);
-    if (rc != MHD_YES) free(u);
+    if (rc != MHD_YES) {
+        json_decref(u->hello.preset);
+        free(u);
+    }
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include "chat.h"
+#include "ephemeral.h"
 #include "gate.h"
 #include "page.h"
 #include "visitors.h"
@@ -157,7 +158,7 @@ static enum MHD_Result post_speech(srv_request *r)
 static enum MHD_Result not_here(srv_request *r)
 {
     return srv_refuse(r, 404, "invalid_request_error", "not_supported", NULL,
-                      "this server has WebSocket sessions with API keys only: no ephemeral keys, WebRTC or SIP");
+                      "this server has WebSocket sessions only: no WebRTC or SIP");
 }
 
 typedef struct route {
@@ -175,9 +176,9 @@ static const route routes[] = {
     {"GET", "/v1/realtime", true, srv_upgrade},     /* a key that is wrong is told inside */
     {"POST", "/v1/chat/completions", false, post_chat},
     {"POST", "/v1/audio/speech", false, post_speech},
-    {"POST", "/v1/realtime/client_secrets", false, not_here},
-    {"POST", "/v1/realtime/sessions", false, not_here},
-    {"POST", "/v1/realtime/transcription_sessions", false, not_here},
+    {"POST", "/v1/realtime/client_secrets", false, srv_client_secrets},
+    {"POST", "/v1/realtime/sessions", false, srv_beta_sessions},
+    {"POST", "/v1/realtime/transcription_sessions", false, srv_beta_transcription_sessions},
     {"POST", "/v1/realtime/calls", false, not_here},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };

@@ -194,6 +194,8 @@ static json_t *close_item(srv_realtime *rt, srv_response *r, const char *status)
     json_object_set_new(item->json, "status", json_string(status));
     json_object_set_new(item->json, "content", content_json(r));
     if (at >= 0) {
+        item->asked = true;
+        item->turn = r->begun ? (long long)r->turn : -1;
         if (r->speech) {
             srv_item_keep_audio(&rt->talk, item, r->audio.at, r->n_sent, r->format);
             r->audio = (srv_bytes){NULL, 0, 0};
@@ -247,8 +249,10 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
         srv_seat_leave(r->seat);
     } else {
         rt->response = NULL;
+        srv_idle_begin(rt, srv_format_ms(r->format, r->n_sent));
         rt->asked_by_hand = false;
         srv_params_apply(rt, rt->settings);
+        srv_history_settle(rt, r);
     }
     srv_response_free(r);
 }
@@ -258,6 +262,8 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
     switch (event->type) {
     case OMNI_EVENT_BEGIN:
         r->begun = true;
+        r->turn = event->turn;
+        if (!r->side) srv_history_begun(rt, event->turn);
         if (r->cancelled) srv_seat_cancel(r->seat, true);
         break;
     case OMNI_EVENT_TEXT:

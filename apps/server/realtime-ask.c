@@ -1,4 +1,5 @@
 /* realtime-ask: response.create and response.cancel: which question is put to the engine. */
+#include "past.h"
 #include "realtime-state.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 /* What response.create means: borrowed items and what was made for it. */
 typedef struct question {
     const srv_item *audio;          /* NULL: text */
-    char *text;                     /* malloc'ed */
+    srv_past past;                  /* what was before; its question is the typed one */
     srv_item **made;                /* items of response.input */
     size_t n_made;
 } question;
@@ -17,27 +18,25 @@ static void free_question(question *q)
 {
     for (size_t i = 0; i < q->n_made; i++) srv_item_free(q->made[i]);
     free(q->made);
-    free(q->text);
+    srv_past_free(&q->past);
 }
 
-/* The model hears one thing at a time: of several items the last spoken one, else all typed ones together. */
+static bool has_words(const question *q)
+{
+    return q->past.question && q->past.question[strspn(q->past.question, " \t\r\n")];
+}
+
+/* The model hears one thing at a time: of several questions in a row the last spoken one, else all typed ones together. */
 static void add_item(question *q, const srv_item *item)
 {
-    if (!item->question) return;
-    if (item->spoken && item->n_audio) {
-        q->audio = item;
-        return;
-    }
+    const bool answer = srv_item_is_answer(item);
+    if (!item->question && !answer) return;
     char *words = srv_item_text(item);
-    if (q->text && words && *q->text) {
-        const size_t n = strlen(q->text), m = strlen(words);
-        char *both = malloc(n + m + 2);
-        if (both) snprintf(both, n + m + 2, "%s %s", q->text, words);
-        free(words);
-        words = both;
-    }
-    free(q->text);
-    q->text = words;
+    if (answer) q->audio = NULL;
+    else if (item->spoken && item->n_audio) q->audio = item;
+    if (words && !answer) srv_past_ask(&q->past, words);
+    else if (words && *words) srv_past_answer(&q->past, words);
+    free(words);
 }
 
 static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_trouble *t)
@@ -64,23 +63,24 @@ static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_t
     return true;
 }
 
-/* What was said since the last answer; else the last question once more; else the instructions. */
-static void read_conversation(srv_realtime *rt, question *q, const json_t *settings)
+/* What was said since the last answer; else the last question once more. side: with what was before, which another slot
+ * does not know. */
+static void read_conversation(srv_realtime *rt, question *q, bool side)
 {
-    const srv_item *last = NULL;
-    bool any = false;
-    for (size_t i = 0; i < rt->talk.n; i++) {
-        srv_item *item = rt->talk.items[i];
+    size_t first = rt->talk.n, last = rt->talk.n;
+    for (size_t i = rt->talk.n; i > 0; i--) {
+        const srv_item *item = rt->talk.items[i - 1];
         if (!item->question) continue;
-        last = item;
-        if (item->asked) continue;
-        any = true;
-        add_item(q, item);
+        if (last == rt->talk.n) last = i - 1;
+        if (!item->asked) first = i - 1;
     }
-    if (!any && last) add_item(q, last);
-    if (q->audio || (q->text && *q->text)) return;
-    free(q->text);
-    q->text = strdup(json_string_value(json_object_get(settings, "instructions")));
+    const bool again = first == rt->talk.n;
+    if (again) first = last;
+    for (size_t i = side ? 0 : first; i < rt->talk.n; i++) {
+        const srv_item *item = rt->talk.items[i];
+        if (i >= first && !item->question) continue;
+        if (i < first || !item->asked || (again && i == last)) add_item(q, item);
+    }
 }
 
 static bool check_metadata(const json_t *metadata, srv_trouble *t)
@@ -118,7 +118,6 @@ static void ask(srv_realtime *rt, srv_response *r, const question *q)
         omni_session_params p = rt->params;
         p.max_tokens = srv_settings_tokens(r->settings, rt->server->options->max_tokens);
         p.speech = r->speech;
-        p.keep_history = false;
         r->seat = srv_seat_take(rt->server->worker, &p);
         if (!r->seat) {
             srv_response_close(rt, r, "failed", "no slot is free for a response outside the conversation");
@@ -127,11 +126,11 @@ static void ask(srv_realtime *rt, srv_response *r, const question *q)
     } else {
         srv_params_apply(rt, r->settings);
     }
-    bool ok;
+    const char *words = has_words(q) ? q->past.question : json_string_value(json_object_get(r->settings, "instructions"));
+    bool ok = !r->side || srv_past_tell(&q->past, r->seat);
     r->spoken = q->audio != NULL;
-    if (q->audio) ok = srv_ask_audio(rt, r->seat, q->audio, r->tag);
-    else if (!q->text || !*q->text) ok = false;
-    else ok = srv_seat_text(r->seat, q->text, r->tag);
+    if (q->audio) ok = ok && srv_ask_audio(rt, r->seat, q->audio, r->tag);
+    else ok = ok && words && *words && srv_seat_text(r->seat, words, r->tag);
     if (!ok) srv_response_close(rt, r, "failed", "there is nothing to answer: no question in the conversation, no instructions");
 }
 
@@ -159,7 +158,7 @@ bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *
         snprintf(t->message, sizeof t->message, "response.create: %.480s", message);
     }
     if (ok) {
-        if (!input || (!q.audio && !q.text)) read_conversation(rt, &q, settings);
+        if (!input) read_conversation(rt, &q, side);
         srv_response *r = srv_response_new(rt, settings, json_object_get(given, "metadata"), side);
         for (size_t i = 0; i < rt->talk.n && !side; i++) rt->talk.items[i]->asked = true;
         if (r) ask(rt, r, &q);

@@ -27,6 +27,7 @@ static void drop_input(srv_realtime *rt, size_t n)
 void srv_input_reset(srv_realtime *rt)
 {
     if (rt->input.n) drop_input(rt, rt->input.n);
+    if (rt->idle_from >= 0 && rt->idle_from < rt->input_start) rt->idle_from = rt->input_start;
     rt->has_odd = false;
     rt->speaking = false;
     if (rt->listening) srv_seat_clear(rt->seat);
@@ -65,6 +66,57 @@ static bool listen_to(srv_realtime *rt, const uint8_t *bytes, size_t n)
     return ok;
 }
 
+/* The n bytes at `at` of the input become an item of the conversation. */
+static srv_item *commit(srv_realtime *rt, const char *id, size_t at, size_t n)
+{
+    srv_item *item = srv_item_message(id, "user", "completed", json_pack("[{s:s, s:n}]", "type", "input_audio", "transcript"));
+    uint8_t *audio = malloc(n + 1);
+    const size_t end = rt->talk.n;
+    if (!item || !audio || !srv_item_insert(&rt->talk, item, end)) {
+        if (item && !audio) srv_item_free(item);
+        free(audio);
+        return NULL;
+    }
+    memcpy(audio, rt->input.at + at, n);
+    srv_item_keep_audio(&rt->talk, item, audio, n, format_of(rt));
+    drop_input(rt, at + n);
+    srv_emit(rt, SRV_EV_COMMITTED, json_pack("{s:o, s:s}", "previous_item_id", srv_previous_id(rt, end), "item_id", id));
+    srv_emit_item(rt, end, true);
+    if (srv_settings_transcribe(rt->settings) || rt->transcription)
+        srv_emit(rt, SRV_EV_TRANSCRIPTION_FAILED,
+                 json_pack("{s:s, s:i, s:{s:s, s:s, s:s}}", "item_id", id, "content_index", 0, "error", "type", "transcription_error",
+                           "code", "transcription_not_supported", "message", "This model answers speech without transcribing it."));
+    return item;
+}
+
+/* ---- nobody speaks (idle_timeout_ms) ---------------------------------------------------------------- */
+
+void srv_idle_begin(srv_realtime *rt, double sound_ms)
+{
+    rt->idle_from = rt->input_start + input_ms(rt) + sound_ms;
+}
+
+/* The silence itself becomes a question. It is counted in audio, not in time: who sends nothing is not asked. */
+static void check_idle(srv_realtime *rt)
+{
+    const json_t *after = json_object_get(srv_settings_turns(rt->settings), "idle_timeout_ms");
+    const double now = rt->input_start + input_ms(rt);
+    if (rt->idle_from < 0 || !json_is_integer(after) || !rt->listening || rt->speaking || rt->response) return;
+    if (now - rt->idle_from < (double)json_integer_value(after)) return;
+    char id[40];
+    const double from = rt->idle_from > rt->input_start ? rt->idle_from : rt->input_start;
+    const size_t at = srv_format_at(format_of(rt), from - rt->input_start);
+    rt->idle_from = -1;
+    srv_new_id("item", id);
+    srv_emit(rt, SRV_EV_TIMEOUT_TRIGGERED, json_pack("{s:I, s:I, s:s}", "audio_start_ms", (json_int_t)from, "audio_end_ms", (json_int_t)now, "item_id", id));
+    srv_item *item = commit(rt, id, at, rt->input.n - at);
+    if (!item || rt->transcription) return;
+    srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
+    if (!r) return;
+    item->asked = r->spoken = true;
+    if (!srv_ask_audio(rt, rt->seat, item, r->tag)) srv_response_close(rt, r, "failed", "out of memory");
+}
+
 bool srv_on_audio_append(srv_realtime *rt, const json_t *event, srv_trouble *t)
 {
     const json_t *audio = srv_member(event, "", "audio", JSON_STRING, t);
@@ -94,6 +146,7 @@ bool srv_on_audio_append(srv_realtime *rt, const json_t *event, srv_trouble *t)
     /* While nobody speaks only a question's worth of the past is kept. */
     const size_t keep = srv_format_at(format_of(rt), 60000);
     if (ok && rt->listening && !rt->speaking && rt->input.n > 2 * keep && srv_settings_turns(rt->settings)) drop_input(rt, rt->input.n - keep);
+    if (ok) check_idle(rt);
     return ok || srv_trouble_set(t, "input_audio_buffer_full", "audio", "More audio came than the engine can take; this event's was dropped.");
 }
 
@@ -104,29 +157,6 @@ bool srv_on_audio_clear(srv_realtime *rt, const json_t *event, srv_trouble *t)
     srv_input_reset(rt);
     srv_emit(rt, SRV_EV_CLEARED, json_object());
     return true;
-}
-
-/* The n bytes at `at` of the input become an item of the conversation. */
-static srv_item *commit(srv_realtime *rt, const char *id, size_t at, size_t n)
-{
-    srv_item *item = srv_item_message(id, "user", "completed", json_pack("[{s:s, s:n}]", "type", "input_audio", "transcript"));
-    uint8_t *audio = malloc(n + 1);
-    const size_t end = rt->talk.n;
-    if (!item || !audio || !srv_item_insert(&rt->talk, item, end)) {
-        if (item && !audio) srv_item_free(item);
-        free(audio);
-        return NULL;
-    }
-    memcpy(audio, rt->input.at + at, n);
-    srv_item_keep_audio(&rt->talk, item, audio, n, format_of(rt));
-    drop_input(rt, at + n);
-    srv_emit(rt, SRV_EV_COMMITTED, json_pack("{s:o, s:s}", "previous_item_id", srv_previous_id(rt, end), "item_id", id));
-    srv_emit_item(rt, end, true);
-    if (srv_settings_transcribe(rt->settings) || rt->transcription)
-        srv_emit(rt, SRV_EV_TRANSCRIPTION_FAILED,
-                 json_pack("{s:s, s:i, s:{s:s, s:s, s:s}}", "item_id", id, "content_index", 0, "error", "type", "transcription_error",
-                           "code", "transcription_not_supported", "message", "This model answers speech without transcribing it."));
-    return item;
 }
 
 bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
@@ -170,6 +200,7 @@ void srv_speech_started(srv_realtime *rt, const omni_event *event)
 {
     if (!rt->listening) return;
     rt->speaking = true;
+    rt->idle_from = -1;
     rt->speech_start = clock_ms(rt, event->sample_offset);
     srv_new_id("item", rt->speech_item);
     srv_emit(rt, SRV_EV_SPEECH_STARTED, json_pack("{s:I, s:s}", "audio_start_ms", (json_int_t)rt->speech_start, "item_id", rt->speech_item));

@@ -28,6 +28,8 @@ bool srv_on_item_create(srv_realtime *rt, const json_t *event, srv_trouble *t)
     if (!srv_item_insert(&rt->talk, item, at))
         return srv_trouble_set(t, "invalid_value", "item", "The conversation has no room for more than %d items.", SRV_ITEMS);
     srv_emit_item(rt, at, true);
+    rt->untold |= !item->question;
+    srv_history_tell(rt);
     return true;
 }
 
@@ -57,8 +59,7 @@ bool srv_on_item_delete(srv_realtime *rt, const json_t *event, srv_trouble *t)
     if (r && r->opened && strcmp(r->item_id, id) == 0)
         return srv_trouble_set(t, "invalid_value", "item_id", "The item is being answered into; cancel the response first.");
     srv_emit(rt, SRV_EV_ITEM_DELETED, json_pack("{s:s}", "item_id", id));
-    srv_item_remove(&rt->talk, (size_t)at);
-    if (rt->talk.n == 0 && !r) srv_seat_reset(rt->seat);   /* nothing is left to remember */
+    srv_history_forget(rt, srv_item_remove(&rt->talk, (size_t)at));
     return true;
 }
 

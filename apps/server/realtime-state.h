@@ -26,6 +26,8 @@ typedef struct srv_response {
     srv_seat *seat;                 /* the session's, or with side its own */
     bool side;                      /* conversation "none": leaves no trace */
     bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
+    uint32_t turn;                  /* the engine's number of it, once begun */
+    bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;
     srv_rate *rate;                 /* from the model's rate; NULL until there is sound */
     srv_bytes text, audio;          /* all that was sent; audio also what waits for its sixth byte */
@@ -57,12 +59,16 @@ struct srv_realtime {
     bool speaking;                      /* speech_started was told */
     char speech_item[40];
     double speech_start;
+    double idle_from;                   /* on the same clock: nobody has spoken since; < 0: nothing is waited for */
 
     srv_conversation talk;
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
     json_t *waiting_create;             /* a response.create that came while one was being cancelled */
     omni_session_params params;         /* as the seat has them */
     unsigned next_tag;
+    bool untold;                        /* the engine's history is behind the conversation: srv_history_tell */
+    srv_item **gone;                    /* deleted while an answer ran: to be forgotten at its end */
+    size_t n_gone, cap_gone;
     double trim_ms;                     /* truncate while the answer runs: done at its end; < 0: no */
 };
 
@@ -82,6 +88,8 @@ void srv_emit_item(srv_realtime *rt, size_t at, bool done);
 
 /* ---- input (realtime-input.c) ---- */
 void srv_input_reset(srv_realtime *rt);                             /* drops what was not committed */
+/* An answer of sound_ms has ended: idle_timeout_ms counts from when it has been heard. */
+void srv_idle_begin(srv_realtime *rt, double sound_ms);
 void srv_speech_started(srv_realtime *rt, const omni_event *event);
 void srv_speech_stopped(srv_realtime *rt, const omni_event *event);
 
@@ -98,6 +106,16 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
  * failed the message. r is gone afterwards. */
 void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason);
 void srv_response_free(srv_response *r);
+
+/* ---- what the engine remembers (realtime-history.c) ---- */
+/* Answers that the client put in, with the questions before them, into the engine's history; not while an answer runs. */
+void srv_history_tell(srv_realtime *rt);
+/* The engine has begun the turn of what was asked last. */
+void srv_history_begun(srv_realtime *rt, uint32_t turn);
+/* Takes over a deleted item: the turn it belongs to is forgotten. */
+void srv_history_forget(srv_realtime *rt, srv_item *item);
+/* An answer has ended: what had to wait for that. */
+void srv_history_settle(srv_realtime *rt, const srv_response *r);
 
 /* ---- questions (realtime-ask.c) ---- */
 /* Puts an item's audio to a seat as a question; false: out of memory, or too much. */

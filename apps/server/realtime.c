@@ -83,16 +83,21 @@ void srv_emit_item(srv_realtime *rt, size_t at, bool done)
 
 /* ---- the session ---------------------------------------------------------------------------- */
 
+json_t *srv_session_show(const srv *server, const json_t *settings, bool beta, bool transcription, const char *id, long long expires)
+{
+    json_t *s = srv_settings_show(settings, beta);
+    json_object_set_new(s, "object", json_string("realtime.session"));
+    json_object_set_new(s, "id", json_string(id));
+    json_object_set_new(s, "model", json_string(server->model_name));
+    json_object_set_new(s, "expires_at", json_integer(expires));
+    if (beta) json_object_set_new(s, "client_secret", json_null());
+    else json_object_set_new(s, "type", json_string(transcription ? "transcription" : "realtime"));
+    return s;
+}
+
 static json_t *show_session(const srv_realtime *rt)
 {
-    json_t *s = srv_settings_show(rt->settings, rt->beta);
-    json_object_set_new(s, "object", json_string("realtime.session"));
-    json_object_set_new(s, "id", json_string(rt->id));
-    json_object_set_new(s, "model", json_string(rt->server->model_name));
-    json_object_set_new(s, "expires_at", json_integer(rt->expires));
-    if (rt->beta) json_object_set_new(s, "client_secret", json_null());
-    else json_object_set_new(s, "type", json_string(rt->transcription ? "transcription" : "realtime"));
-    return json_pack("{s:o}", "session", s);
+    return json_pack("{s:o}", "session", srv_session_show(rt->server, rt->settings, rt->beta, rt->transcription, rt->id, rt->expires));
 }
 
 /* The members of session that say what it is: they may be repeated, not changed. */
@@ -185,9 +190,9 @@ srv_realtime *srv_realtime_open(srv_socket *socket, const srv_hello *hello)
     rt->beta = hello->beta;
     rt->transcription = hello->transcription;
     rt->opened = srv_now();
-    rt->trim_ms = -1;
+    rt->trim_ms = rt->idle_from = -1;
     rt->expires = (long long)time(NULL) + rt->server->options->session_seconds;
-    rt->settings = srv_settings_new();
+    rt->settings = hello->preset ? json_copy(hello->preset) : srv_settings_new();
     if (refuse(rt, hello)) return rt;
     rt->params = srv_session_params(rt->server);
     rt->seat = srv_seat_take(rt->server->worker, &rt->params);
@@ -217,6 +222,8 @@ void srv_realtime_free(srv_realtime *rt)
     if (rt->side) srv_seat_leave(rt->side->seat);
     srv_response_free(rt->side);
     srv_conversation_free(&rt->talk);
+    for (size_t i = 0; i < rt->n_gone; i++) srv_item_free(rt->gone[i]);
+    free(rt->gone);
     json_decref(rt->settings);
     json_decref(rt->waiting_create);
     srv_rate_free(rt->input_rate);

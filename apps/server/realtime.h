@@ -4,6 +4,8 @@
 
 #include "ws.h"
 
+#include <jansson.h>
+
 typedef struct srv_realtime srv_realtime;
 
 /* Greets, or tells why not and closes. NULL: out of memory. */
@@ -13,5 +15,8 @@ void srv_realtime_message(srv_realtime *rt, const char *text, size_t n, bool bin
 void srv_realtime_drain(srv_realtime *rt);                  /* takes what the engine has */
 void srv_realtime_tick(srv_realtime *rt, double now);
 void srv_realtime_goodbye(srv_realtime *rt);                /* ends what runs: the server goes */
+
+/* A session as its dialect shows it, new. */
+json_t *srv_session_show(const srv *server, const json_t *settings, bool beta, bool transcription, const char *id, long long expires);
 
 #endif

@@ -1,5 +1,6 @@
 /* serve: the loop of the network thread, beginning and end. */
 #include "chat.h"
+#include "ephemeral.h"
 #include "http.h"
 #include "visitors.h"
 #include "ws.h"
@@ -162,8 +163,11 @@ int srv_run(const srv_options *options, const omni_model *model)
     server.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     server.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     server.metrics = srv_metrics_new();
+    server.answers = srv_answers_new();
+    server.ephemerals = srv_ephemerals_new();
     if (options->proxies) server.visitors = srv_visitors_new(options->proxies);
-    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics || (options->proxies && !server.visitors)) {
+    if (server.epoll_fd < 0 || server.wake_fd < 0 || !server.metrics || !server.answers || !server.ephemerals ||
+        (options->proxies && !server.visitors)) {
         fprintf(stderr, "omni: serve: %s\n", strerror(errno));
         goto end;
     }
@@ -185,6 +189,8 @@ end:
     srv_worker_stop(server.worker);
     srv_visitors_free(server.visitors);
     srv_metrics_free(server.metrics);
+    srv_answers_free(server.answers);
+    srv_ephemerals_free(server.ephemerals);
     if (server.epoll_fd >= 0) close(server.epoll_fd);
     if (server.wake_fd >= 0) close(server.wake_fd);
     return rc;

@@ -2,6 +2,7 @@
 #ifndef SRV_STATE_H
 #define SRV_STATE_H
 
+#include "answers.h"
 #include "limits.h"
 #include "metrics.h"
 #include "server.h"
@@ -12,6 +13,7 @@
 typedef struct srv_socket  srv_socket;      /* ws.h */
 typedef struct srv_chat    srv_chat;        /* chat.h */
 typedef struct srv_visitors srv_visitors;   /* visitors.h */
+typedef struct srv_ephemerals srv_ephemerals;   /* ephemeral.h */
 
 typedef struct srv {
     const srv_options *options;
@@ -24,6 +26,8 @@ typedef struct srv {
     void *daemon;                   /* struct MHD_Daemon */
     int epoll_fd, wake_fd, listen_fd;
     srv_socket *sockets;            /* all WebSockets, a list */
+    srv_ephemerals *ephemerals;
+    srv_answers *answers;           /* what chats said; NULL: nothing is kept */
     srv_chat *chats;                /* all chat jobs, a list, oldest last */
     int n_active, n_beta, n_sockets, n_waiting;
     bool draining;                  /* shutting down: nothing new begins */

@@ -14,7 +14,7 @@
 
 enum { MOST_SEATS = 255, SLICE = 4096, FAILURES = 8 };
 
-typedef enum kind { OPEN, LEAVE, PARAMS, TURNS, AUDIO, TEXT, ASK, CLEAR, TRIM, RESET, CANCEL } kind;
+typedef enum kind { OPEN, LEAVE, PARAMS, TURNS, AUDIO, TEXT, ASK, CLEAR, TRIM, ADD, FORGET, FORGET_ADDED, CANCEL } kind;
 
 typedef struct command {
     struct command *next;
@@ -26,8 +26,11 @@ typedef struct command {
     uint64_t n_samples;             /* TRIM */
     size_t n, done;                 /* AUDIO: samples, and how many went in */
     float *samples;
-    char *text;
+    char *text, *answer;            /* answer: ADD */
+    uint32_t turn;                  /* FORGET */
 } command;
+
+typedef struct added { unsigned tag; uint32_t turn; } added;
 
 struct srv_seat {
     srv_worker *worker;
@@ -38,6 +41,8 @@ struct srv_seat {
     size_t n_waiting;               /* samples in them, under the lock */
     int n_failures;                 /* under the lock */
     srv_failure failures[FAILURES];
+    added *added;                   /* engine thread's */
+    size_t n_added, cap_added;
 };
 
 struct srv_worker {
@@ -57,6 +62,7 @@ static void free_command(command *c)
     if (!c) return;
     free(c->samples);
     free(c->text);
+    free(c->answer);
     free(c);
 }
 
@@ -94,8 +100,38 @@ static int open_session(srv_seat *seat, const command *c)
     return rc;
 }
 
+/* Of turns without a tag nothing is kept. */
+static int add(srv_seat *seat, omni_session *session, const command *c)
+{
+    added a = {.tag = c->tag};
+    const int rc = omni_session_add_turn(session, c->text, c->answer, &a.turn);
+    if (rc != OMNI_OK || a.tag == 0) return rc;
+    if (seat->n_added == seat->cap_added) {
+        const size_t cap = seat->cap_added ? 2 * seat->cap_added : 16;
+        added *bigger = realloc(seat->added, cap * sizeof *bigger);
+        if (!bigger) return OMNI_ERR_MEMORY;
+        seat->added = bigger;
+        seat->cap_added = cap;
+    }
+    seat->added[seat->n_added++] = a;
+    return OMNI_OK;
+}
+
+static int forget_added(srv_seat *seat, omni_session *session, unsigned tag)
+{
+    size_t i = 0;
+    while (i < seat->n_added && seat->added[i].tag != tag) i++;
+    if (i == seat->n_added) return OMNI_OK;
+    const int rc = omni_session_forget_turn(session, seat->added[i].turn);
+    if (rc != OMNI_ERR_STATE) seat->added[i] = seat->added[--seat->n_added];
+    return rc;
+}
+
 static int leave(srv_seat *seat)
 {
+    free(seat->added);
+    seat->added = NULL;
+    seat->n_added = seat->cap_added = 0;
     omni_session_free(atomic_load(&seat->session));
     atomic_store(&seat->session, NULL);
     atomic_store(&seat->leaving, false);
@@ -121,7 +157,9 @@ static int carry_out(srv_seat *seat, command *c)
     case TEXT: rc = omni_session_push_text(session, c->text); break;
     case ASK: rc = omni_session_end_input(session); break;
     case CLEAR: rc = omni_session_clear_input(session); break;
-    case RESET: rc = omni_session_reset(session); break;
+    case ADD: rc = add(seat, session, c); break;
+    case FORGET: rc = omni_session_forget_turn(session, c->turn); break;
+    case FORGET_ADDED: rc = forget_added(seat, session, c->tag); break;
     case TRIM: omni_session_trim(session, c->n_samples, NULL); return OMNI_OK;
     default: omni_session_cancel(session); return OMNI_OK;
     }
@@ -385,9 +423,32 @@ bool srv_seat_clear(srv_seat *seat)
     return queue_kind(seat, CLEAR, 0);
 }
 
-bool srv_seat_reset(srv_seat *seat)
+bool srv_seat_add(srv_seat *seat, const char *question, const char *answer, unsigned tag)
 {
-    return queue_kind(seat, RESET, 0);
+    command *c = calloc(1, sizeof *c);
+    if (c) c->text = strdup(question);
+    if (c) c->answer = strdup(answer);
+    if (!c || !c->text || !c->answer) {
+        free_command(c);
+        return false;
+    }
+    c->kind = ADD;
+    c->tag = tag;
+    return queue(seat, c);
+}
+
+bool srv_seat_forget(srv_seat *seat, uint32_t turn)
+{
+    command *c = calloc(1, sizeof *c);
+    if (!c) return false;
+    c->kind = FORGET;
+    c->turn = turn;
+    return queue(seat, c);
+}
+
+bool srv_seat_forget_added(srv_seat *seat, unsigned tag)
+{
+    return queue_kind(seat, FORGET_ADDED, tag);
 }
 
 bool srv_seat_trim(srv_seat *seat, uint64_t n_samples)

@@ -37,7 +37,11 @@ bool srv_seat_text(srv_seat *seat, const char *utf8, unsigned tag);
 bool srv_seat_ask(srv_seat *seat, unsigned tag);                       /* the question is complete */
 bool srv_seat_clear(srv_seat *seat);
 bool srv_seat_trim(srv_seat *seat, uint64_t n_samples);
-bool srv_seat_reset(srv_seat *seat);
+/* A past turn into the history; what the library refuses is not told. tag: for forget_added; 0: never. */
+bool srv_seat_add(srv_seat *seat, const char *question, const char *answer, unsigned tag);
+/* A turn out of the history: by the number that its events have, or by the tag it was added with. */
+bool srv_seat_forget(srv_seat *seat, uint32_t turn);
+bool srv_seat_forget_added(srv_seat *seat, unsigned tag);
 /* begun: the turn's BEGIN was seen, so that it can be stopped at once; else it is stopped in its order. */
 bool srv_seat_cancel(srv_seat *seat, bool begun);
 

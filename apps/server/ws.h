@@ -9,6 +9,7 @@
 /* What the upgrade request said. */
 typedef struct srv_hello {
     bool beta, transcription;
+    void *preset;               /* json_t: the settings of an ephemeral key, owned; NULL: none */
     enum { SRV_KEY_OK, SRV_KEY_NONE, SRV_KEY_WRONG } key;
     enum { SRV_MODEL_OK, SRV_MODEL_NONE, SRV_MODEL_UNKNOWN } model;
 } srv_hello;

@@ -106,21 +106,21 @@ int om_prompt_positions(const om_prompt *p, int rows)
 }
 
 /* begin (or the end of the turn before), then the piece that opens a question. */
-static int open_turn(const om_prompt *p, om_script *s)
+static int open_turn(const om_prompt *p, om_script *s, uint32_t number)
 {
     const om_piece *before = s->n ? &p->turn_end : &p->begin;
     int rc = om_script_add_ids(s, before->ids, before->n);
 
     if (!rc)
-        rc = om_script_begin_turn(s);
+        rc = om_script_begin_turn(s, number);
     if (!rc)
         rc = om_script_add_ids(s, p->user.ids, p->user.n);
     return rc;
 }
 
-int om_prompt_ask_rows(const om_prompt *p, om_script *s, const float *rows, int n)
+int om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const float *rows, int n)
 {
-    int rc = open_turn(p, s);
+    int rc = open_turn(p, s, number);
 
     if (!rc)
         rc = om_script_add_rows(s, rows, n);
@@ -130,14 +130,14 @@ int om_prompt_ask_rows(const om_prompt *p, om_script *s, const float *rows, int 
 }
 
 /* text behind its prefix, in one piece. */
-static int tokenize_typed(const om_prompt *p, const char *text, size_t n, om_piece *out)
+static int tokenize_text(const om_prompt *p, const char *text, size_t n, om_piece *out)
 {
     size_t before = strlen(p->text_prefix);
     char *whole = om_calloc(before + n + 1, 1);
     int rc;
 
     if (!whole)
-        return om_fail(OMNI_ERR_MEMORY, "no memory for a question of %zu bytes", n);
+        return om_fail(OMNI_ERR_MEMORY, "no memory for a text of %zu bytes", n);
     memcpy(whole, p->text_prefix, before);
     memcpy(whole + before, text, n);
     rc = tokenize(p->lm, whole, before + n, false, false, out);
@@ -145,17 +145,28 @@ static int tokenize_typed(const om_prompt *p, const char *text, size_t n, om_pie
     return rc;
 }
 
-int om_prompt_ask_text(const om_prompt *p, om_script *s, const char *text, size_t n)
+/* Text behind its prefix, as positions. */
+static int add_text(const om_prompt *p, om_script *s, const char *text, size_t n)
 {
     om_piece typed = {0};
-    int rc = open_turn(p, s);
+    int rc = tokenize_text(p, text, n, &typed);
 
     if (!rc)
-        rc = tokenize_typed(p, text, n, &typed);
-    if (!rc)
         rc = om_script_add_ids(s, typed.ids, typed.n);
-    if (!rc)
-        rc = om_script_add_ids(s, p->text_suffix.ids, p->text_suffix.n);
     om_free(typed.ids);
     return rc;
+}
+
+int om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const char *text, size_t n)
+{
+    int rc = open_turn(p, s, number);
+
+    if (!rc && n > 0)
+        rc = add_text(p, s, text, n);
+    return rc ? rc : om_script_add_ids(s, p->text_suffix.ids, p->text_suffix.n);
+}
+
+int om_prompt_add_answer(const om_prompt *p, om_script *s, const char *text, size_t n)
+{
+    return add_text(p, s, text, n);
 }

@@ -23,9 +23,11 @@ void om_prompt_free(om_prompt *p);                     /* {0} is allowed */
 bool om_prompt_is_stop(const om_prompt *p, int32_t id);
 int  om_prompt_positions(const om_prompt *p, int rows); /* of a first spoken question */
 
-/* Append a question to the script; text of n bytes without surrounding white space. On failure the script
- * may hold a part of it: cut it back. ERR_MEMORY, ERR_LIMIT. */
-int  om_prompt_ask_rows(const om_prompt *p, om_script *s, const float *rows, int n);
-int  om_prompt_ask_text(const om_prompt *p, om_script *s, const char *text, size_t n);
+/* Append the question of turn `number` to the script; text of n bytes without surrounding white space. On failure
+ * the script may hold a part of it: cut it back. ERR_MEMORY, ERR_LIMIT. */
+int  om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const float *rows, int n);
+int  om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const char *text, size_t n);
+/* And its answer, as if the model had said it. */
+int  om_prompt_add_answer(const om_prompt *p, om_script *s, const char *text, size_t n);
 
 #endif

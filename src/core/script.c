@@ -45,14 +45,14 @@ void om_script_free(om_script *s)
     *s = (om_script){ .width = s->width };
 }
 
-int om_script_begin_turn(om_script *s)
+int om_script_begin_turn(om_script *s, uint32_t number)
 {
     void *block = s->turns;
     int rc = grow(&block, &s->cap_turns, s->n_turns + 1, sizeof *s->turns);
 
     s->turns = block;
     if (!rc)
-        s->turns[s->n_turns++] = s->n;
+        s->turns[s->n_turns++] = (om_mark){ s->n, number };
     return rc;
 }
 
@@ -104,13 +104,21 @@ void om_script_cut(om_script *s, int n)
         return;
     s->n_rows = rows_before(s, n);
     s->n = n;
-    while (s->n_turns > 0 && s->turns[s->n_turns - 1] >= n)
+    while (s->n_turns > 0 && s->turns[s->n_turns - 1].at >= n)
         s->n_turns--;
 }
 
-void om_script_drop_oldest(om_script *s)
+int om_script_find(const om_script *s, uint32_t number)
 {
-    int from = s->turns[0], to = s->turns[1], gone = to - from;
+    for (int i = 0; i < s->n_turns; i++)
+        if (s->turns[i].number == number)
+            return i;
+    return -1;
+}
+
+void om_script_drop(om_script *s, int turn)
+{
+    int from = s->turns[turn].at, to = s->turns[turn + 1].at, gone = to - from;
     int row_from = rows_before(s, from), row_to = rows_before(s, to);
     size_t width = (size_t)s->width;
 
@@ -121,8 +129,8 @@ void om_script_drop_oldest(om_script *s)
     s->n -= gone;
     s->n_rows -= row_to - row_from;
     s->n_turns--;
-    for (int i = 0; i < s->n_turns; i++)
-        s->turns[i] = s->turns[i + 1] - gone;
+    for (int i = turn; i < s->n_turns; i++)
+        s->turns[i] = (om_mark){ s->turns[i + 1].at - gone, s->turns[i + 1].number };
 }
 
 int om_script_run(const om_script *s, int from, int limit, const int32_t **ids, const float **rows)

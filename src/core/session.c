@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "core/ahead.h"
+#include "core/history.h"
 #include "core/objects.h"
 #include "core/turn.h"
 
@@ -121,18 +122,6 @@ void omni_session_free(omni_session *s)
 
 /* ---- between turns ------------------------------------------------------------ */
 
-/* A turn prepared ahead is none yet: it is forgotten. */
-static int check_between_turns(omni_session *s, const char *what)
-{
-    if (!s)
-        return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
-    om_ahead_forget(s);
-    if (s->state > OM_LISTEN || atomic_load(&s->question) != OM_ASK_NONE)
-        return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
-                       what);
-    return OMNI_OK;
-}
-
 /* What was pushed and not asked. */
 static void drop_input(omni_session *s)
 {
@@ -193,7 +182,7 @@ int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
 int omni_session_set_params(omni_session *s, const omni_session_params *params)
 {
     omni_session_params old;
-    int rc = check_between_turns(s, "omni_session_set_params");
+    int rc = om_history_may_change(s, "omni_session_set_params");
 
     if (rc)
         return rc;
@@ -214,7 +203,7 @@ int omni_session_set_params(omni_session *s, const omni_session_params *params)
 
 int omni_session_reset(omni_session *s)
 {
-    int rc = check_between_turns(s, "omni_session_reset");
+    int rc = om_history_may_change(s, "omni_session_reset");
 
     if (!rc)
         rc = set_sampling(s);
@@ -226,27 +215,6 @@ int omni_session_reset(omni_session *s)
     s->turn = 0;
     s->has_answer = s->has_stats = s->sounds = false;
     s->stats = (omni_stats){0};
-    return OMNI_OK;
-}
-
-int omni_session_trim(omni_session *s, uint64_t n_samples, int *n_tokens_kept)
-{
-    int rc = check_between_turns(s, "omni_session_trim"), said, kept;
-
-    if (rc)
-        return rc;
-    if (!s->has_answer || !s->params.speech)
-        return om_fail(OMNI_ERR_STATE, "omni_session_trim: the session has no spoken answer to cut");
-    said = s->script.n - s->answer_at;
-    kept = n_samples >= s->voice.n_posted && s->end.type == OMNI_EVENT_END
-               ? said
-               : om_voice_tokens_heard(s, n_samples);
-    if (kept < said)
-        om_script_cut(&s->script, s->answer_at + kept);
-    om_lm_cut(s->engine->lm, s->slot, s->script.n);
-    s->sounds = false;
-    if (n_tokens_kept)
-        *n_tokens_kept = kept < said ? kept : said;
     return OMNI_OK;
 }
 

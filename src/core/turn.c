@@ -194,7 +194,7 @@ static int fit(omni_session *s)
 
     if (n > n_ctx - answer && s->script.n_turns > 1) {
         while (s->script.n_turns > 1 && s->script.n > n_ctx / 2)
-            om_script_drop_oldest(&s->script);
+            om_script_drop(&s->script, 0);
         s->script_before = s->script.n_turns > 1 ? s->script_before - (n - s->script.n) : 0;
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
@@ -216,8 +216,8 @@ static int ask(omni_session *s, const float *rows)
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
     s->script_before = s->script.n;
-    rc = rows ? om_prompt_ask_rows(prompt, &s->script, rows, s->engine->model->hp.adaptor.rows)
-              : om_prompt_ask_text(prompt, &s->script, s->typed, strlen(s->typed));
+    rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, rows, s->engine->model->hp.adaptor.rows)
+              : om_prompt_ask_text(prompt, &s->script, s->turn, s->typed, strlen(s->typed));
     if (!rc)
         rc = fit(s);
     s->answer_at = s->script.n;

@@ -263,13 +263,13 @@ BETA_ONLY = {"conversation.item.created", "response.text.delta", "response.text.
 
 
 def check_stream(events, beta=False):
-    """Invariants I1, I3 to I7, I9 and I10 of one connection; I8 is checked where frames are read."""
+    """Invariants I1, I3 to I7, I9 and I10, and case 107, of one connection; I8 is checked where frames are read."""
     ids = [e["event_id"] for e in events]
     assert all(ids) and len(set(ids)) == len(ids), "event ids"
     alien = GA_ONLY if beta else BETA_ONLY
     assert not alien & {e["type"] for e in events}, "names of the other dialect"
-    assert not any(e["type"].startswith("output_audio_buffer.") for e in events)
-    open_responses, open_items, open_parts, items, done, deltas, sizes = {}, set(), set(), {None}, set(), {}, {}
+    assert not any(e["type"].startswith(("output_audio_buffer.", "rate_limits.")) for e in events)     # case 107: never
+    open_responses, open_items, open_parts, items, done, deltas, sizes = {}, {}, {}, {None}, set(), {}, {}
     for e in events:
         kind, rid, iid = e["type"], e.get("response_id"), e.get("item_id")
         if rid:
@@ -280,18 +280,18 @@ def check_stream(events, beta=False):
             open_responses[e["response"]["id"]] = e
         elif kind == "response.done":
             r = e["response"]
-            assert open_responses.pop(r["id"], None) and not open_items and not open_parts, kind
+            assert open_responses.pop(r["id"], None) and r["id"] not in (*open_items.values(), *open_parts.values()), kind
             done.add(r["id"])
             check_response(r, deltas)
         elif kind == "response.output_item.added":
-            open_items.add(e["item"]["id"])
+            open_items[e["item"]["id"]] = rid
         elif kind == "response.output_item.done":
-            open_items.remove(e["item"]["id"])
+            del open_items[e["item"]["id"]]
         elif kind == "response.content_part.added":
             assert iid in open_items and e["part"]["type"] in ("text", "audio")
-            open_parts.add(iid)
+            open_parts[iid] = rid
         elif kind == "response.content_part.done":
-            open_parts.remove(iid)
+            del open_parts[iid]
             assert deltas.get(iid, "") == e["part"].get("text", e["part"].get("transcript"))
         elif kind.endswith("audio.delta"):
             n = len(base64.b64decode(e["delta"], validate=True))

@@ -69,8 +69,11 @@ class Http(unittest.TestCase):
         self.assertEqual(lines[-2:], ["data: [DONE]", ""])
         return [json.loads(line[6:]) for line in lines[:-2]]
 
-    def test_016_text(self):
-        r = self.ask()
+    def test_016_146_text(self):
+        _, headers, data = self.server.request("POST", "/v1/chat/completions", chat(), JSON)
+        self.assertEqual(headers["content-type"], "application/json")
+        self.assertTrue(headers["x-request-id"])
+        r = json.loads(data)
         c = r["choices"][0]
         self.assertEqual((r["object"], c["index"], c["finish_reason"], c["message"]["role"]), ("chat.completion", 0, "stop", "assistant"))
         self.assertTrue(c["message"]["content"])
@@ -144,6 +147,18 @@ class Http(unittest.TestCase):
                 (chat(n=2), "unsupported_value", "n")):
             self.refused(body, 400, code, param)
 
+    def test_a_question_larger_than_anything(self):
+        for words in ("and " * 70000, "and " * 400000):
+            self.refused(chat(messages=[{"role": "user", "content": words}]), 400, "invalid_value", "messages[0].content")
+        self.refused(chat(messages=[{"role": "user", "content": "and"}] * 300000), 400, "invalid_value", "messages[299999].content")
+
+    def test_a_question_larger_than_the_context(self):
+        long = [{"role": "user", "content": "and " * 40000}]
+        self.refused(chat(messages=long), 400, "context_length_exceeded", "messages")
+        text = self.post(chat(messages=long, stream=True)).decode()
+        error = json.loads(text.strip().split("\n\n")[-1][6:])["error"]
+        self.assertEqual((error["type"], error["code"]), ("invalid_request_error", "context_length_exceeded"))
+
     def test_135_containers(self):
         magic = {"mp3": (b"\xff", b"ID3"), "flac": (b"fLaC",), "opus": (b"OggS",)}
         for form, starts in magic.items():
@@ -174,8 +189,9 @@ class Http(unittest.TestCase):
     def test_143_length(self):
         self.assertEqual(self.ask(max_completion_tokens=2)["choices"][0]["finish_reason"], "length")
 
-    def test_147_reading_aloud_is_refused(self):
-        self.refused({"model": "m", "input": "x", "voice": "y"}, 400, "unsupported_value", "model", "/v1/audio/speech")
+    def test_147_148_reading_aloud_is_refused(self):
+        for more in ({}, {"stream_format": "sse"}, {"response_format": "wav", "speed": 2}):
+            self.refused(dict({"model": "m", "input": "x", "voice": "y"}, **more), 400, "unsupported_value", "model", "/v1/audio/speech")
 
     def test_126_150_151_paths_and_methods(self):
         self.refused({}, 404, "not_supported", None, "/v1/realtime/calls")

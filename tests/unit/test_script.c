@@ -14,13 +14,13 @@ static void build(om_script *s)
 
     *s = (om_script){ .width = WIDTH };
     assert_int_equal(om_script_add_ids(s, ids, 2), OMNI_OK);
-    assert_int_equal(om_script_begin_turn(s), OMNI_OK);
+    assert_int_equal(om_script_begin_turn(s, 10), OMNI_OK);
     assert_int_equal(om_script_add_ids(s, ids + 2, 1), OMNI_OK);
     assert_int_equal(om_script_add_rows(s, rows, 2), OMNI_OK);
     assert_int_equal(om_script_add_ids(s, ids + 3, 3), OMNI_OK);
-    assert_int_equal(om_script_begin_turn(s), OMNI_OK);
+    assert_int_equal(om_script_begin_turn(s, 20), OMNI_OK);
     assert_int_equal(om_script_add_ids(s, ids + 6, 5), OMNI_OK);
-    assert_int_equal(om_script_begin_turn(s), OMNI_OK);
+    assert_int_equal(om_script_begin_turn(s, 30), OMNI_OK);
     assert_int_equal(om_script_add_ids(s, ids + 11, 1), OMNI_OK);
     assert_int_equal(om_script_add_rows(s, rows + 6, 2), OMNI_OK);
     assert_int_equal(om_script_add_ids(s, ids + 12, 1), OMNI_OK);
@@ -71,14 +71,37 @@ static void forgets_the_oldest(void **state)
 
     (void)state;
     build(&s);
-    om_script_drop_oldest(&s);
+    om_script_drop(&s, 0);
     check_ids(&s, two, 11);
-    assert_true(s.n_turns == 2 && s.turns[0] == 2 && s.turns[1] == 7 && s.n_rows == 2);
+    assert_true(s.n_turns == 2 && s.turns[0].at == 2 && s.turns[1].at == 7 && s.n_rows == 2);
     assert_memory_equal(s.rows, left, sizeof left);
-    om_script_drop_oldest(&s);
+    om_script_drop(&s, 0);
     check_ids(&s, one, 6);
-    assert_true(s.n_turns == 1 && s.turns[0] == 2);
+    assert_true(s.n_turns == 1 && s.turns[0].at == 2);
     assert_memory_equal(s.rows, left, sizeof left);
+    om_script_free(&s);
+}
+
+static void forgets_one_in_the_middle(void **state)
+{
+    static const int32_t left[] = { 1, 2, 3, OM_ROW, OM_ROW, 4, 5, 6, 3, OM_ROW, OM_ROW, 4 };
+    static const float rows[] = { 0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32 };
+    om_script s;
+
+    (void)state;
+    build(&s);
+    assert_int_equal(om_script_find(&s, 20), 1);
+    om_script_drop(&s, 1);
+    check_ids(&s, left, 12);
+    assert_memory_equal(s.rows, rows, sizeof rows);
+    assert_true(s.n_turns == 2 && s.turns[0].at == 2 && s.turns[1].at == 8);
+    assert_int_equal(om_script_find(&s, 20), -1);
+    assert_int_equal(om_script_find(&s, 10), 0);
+    assert_int_equal(om_script_find(&s, 30), 1);
+    om_script_drop(&s, 0);      /* and the rows of the first go with it */
+    assert_int_equal(om_script_find(&s, 30), 0);
+    assert_int_equal(s.n_rows, 2);
+    assert_memory_equal(s.rows, rows + 6, 6 * sizeof *rows);
     om_script_free(&s);
 }
 
@@ -124,6 +147,7 @@ int main(void)
         cmocka_unit_test(appends),
         cmocka_unit_test(cuts),
         cmocka_unit_test(forgets_the_oldest),
+        cmocka_unit_test(forgets_one_in_the_middle),
         cmocka_unit_test(runs_are_of_one_kind),
         cmocka_unit_test(grows_far),
     };

@@ -2,7 +2,7 @@
  * once. */
 #include "omni.h"
 
-#include "unit/conversation.h"
+#include "unit/fresh.h"
 
 static omni_model *model;
 
@@ -18,42 +18,6 @@ static int unload(void **state)
     (void)state;
     omni_model_free(model);
     return 0;
-}
-
-/* Greedy tokens that follow the first n positions of a script, with nothing cached. */
-static void continue_afresh(omni_engine *engine, const om_script *script, int n, int n_tokens, int32_t *out)
-{
-    const int32_t *ids;
-    const float *rows;
-    om_sampling greedy = {0};
-    int32_t id = script->ids[n - 1];
-    int slot = 0, at = 0;
-
-    om_lm_cut(engine->lm, slot, 0);
-    assert_int_equal(om_lm_set_sampling(engine->lm, slot, &greedy), OMNI_OK);
-    while (at < n - 1) {
-        int k = om_script_run(script, at, n - 1 - at < 7 ? n - 1 - at : 7, &ids, &rows);
-
-        assert_int_equal(om_lm_prefill(engine->lm, slot, ids, rows, k), OMNI_OK);
-        at += k;
-    }
-    for (int i = 0; i < n_tokens; i++) {
-        assert_int_equal(om_lm_step(engine->lm, 1, &slot, &id, &id, NULL), OMNI_OK);
-        out[i] = id;
-    }
-}
-
-/* The session's last answer is what a model that reads its whole script at once would say. */
-static void check_against_fresh(const omni_session *session)
-{
-    omni_engine *fresh = new_engine(model, 1, 0);
-    int n = session->script.n - session->answer_at;
-    int32_t tokens[64];
-
-    assert_true(n > 0 && n <= 64);
-    continue_afresh(fresh, &session->script, session->answer_at, n, tokens);
-    assert_memory_equal(tokens, session->script.ids + session->answer_at, (size_t)n * sizeof *tokens);
-    omni_engine_free(fresh);
 }
 
 static int count(const om_script *script, int from, int32_t id)
@@ -86,7 +50,7 @@ static void history_equals_one_long_prompt(void **state)
             say(session, turn, &a);
         }
         assert_int_equal(a.end, OMNI_EVENT_END);
-        check_against_fresh(session);
+        check_against_fresh(model, session);
         assert_int_equal(omni_session_get_stats(session, &stats), OMNI_OK);
         assert_int_equal(stats.n_prompt_cached, turn ? before - 1 : p->begin.n + p->user.n);
         /* The answer before was closed once, and what people type opens nothing. */
@@ -273,9 +237,9 @@ static void oldest_turns_are_forgotten(void **state)
         /* What is left reads like a conversation that began there. */
         assert_memory_equal(session->script.ids, model->prompt.begin.ids,
                             (size_t)model->prompt.begin.n * sizeof(int32_t));
-        assert_int_equal(session->script.turns[0], model->prompt.begin.n);
+        assert_int_equal(session->script.turns[0].at, model->prompt.begin.n);
         assert_int_equal(session->script.n_rows, 10 * session->script.n_turns);
-        check_against_fresh(session);
+        check_against_fresh(model, session);
         most = session->script.n_turns > most ? session->script.n_turns : most;
         forget_answer(&a);
     }
@@ -312,7 +276,7 @@ static void full_context_ends_the_answer(void **state)
     forget_answer(&a);
     say(session, 2, &a);
     assert_int_equal(a.end, OMNI_EVENT_END);
-    check_against_fresh(session);
+    check_against_fresh(model, session);
     forget_answer(&a);
     omni_session_free(session);
     omni_engine_free(engine);
@@ -378,7 +342,7 @@ static void only_what_was_heard_is_kept(void **state)
         say(session, 2, &next);
         assert_int_equal(next.end, OMNI_EVENT_END);
         assert_int_equal(session->script.ids[answer_at + kept], model->prompt.turn_end.ids[0]);
-        check_against_fresh(session);
+        check_against_fresh(model, session);
         forget_answer(&a);
         forget_answer(&next);
     }

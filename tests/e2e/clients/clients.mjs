@@ -1,8 +1,5 @@
-// Clients of OpenAI's API, unmodified, against omni serve. Run by tests/e2e/test_serve_clients.py.
-//   PLAIN, SECURE: host:port of two servers; KEY: their key; VOICE: a file of pcm16 at 24 kHz
-// One line per case on standard output: "ok NAME" or "not ok NAME: why". Exit code 1 when one fails.
+// openai for Node, 7, 6 and 4, unmodified, against omni serve: the Realtime protocol and chat completions. See harness.mjs.
 import assert from "node:assert";
-import { readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 import { OpenAIRealtimeWebSocket } from "openai/realtime/websocket";
@@ -11,38 +8,10 @@ import { OpenAIRealtimeWS as OpenAIRealtimeWS6 } from "openai6/realtime/ws";
 import OpenAI4 from "openai4";
 import { OpenAIRealtimeWS as BetaWS } from "openai4/beta/realtime/ws";
 import { OpenAIRealtimeWebSocket as BetaWebSocket } from "openai4/beta/realtime/websocket";
-import { RealtimeAgent, RealtimeSession } from "@openai/agents-realtime";
 import WebSocket from "ws";
+import { KEY, PLAIN, chunks, keep, metric, model, options, question, recorded, run, sound, text, voice, within, words } from "./harness.mjs";
 
-globalThis.WebSocket = WebSocket;
-const { PLAIN, SECURE, KEY } = process.env;
-const voice = readFileSync(process.env.VOICE);
-const model = "gpt-realtime";
-const options = { apiKey: KEY, baseURL: `https://${SECURE}/v1`, dangerouslyAllowBrowser: true };
-const question = { type: "message", role: "user", content: [{ type: "input_text", text: "What is the capital of France?" }] };
-let uncaught = null;
-process.on("uncaughtException", (error) => { uncaught ??= error; });
-process.on("unhandledRejection", (error) => { uncaught ??= error; });
-
-const within = (promise, what, ms = 60000) => {
-  let timer;
-  const late = new Promise((_, no) => { timer = setTimeout(() => no(new Error(`no ${what} within ${ms} ms`)), ms); });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-};
-
-// All events of a connection, and a promise for the next of a type.
-function recorded(rt) {
-  const events = [], waiting = [];
-  const tell = (event) => {
-    events.push(event);
-    for (const w of [...waiting]) if (w.type === event.type) { waiting.splice(waiting.indexOf(w), 1); w.yes(event); }
-  };
-  rt.on("event", tell);
-  rt.on("error", (e) => { for (const w of waiting.splice(0)) w.no(e); });
-  return { rt, events, next: (type) => within(new Promise((yes, no) => waiting.push({ type, yes, no })), type) };
-}
-
-const text = (events, type) => events.filter((e) => e.type === type).map((e) => e.delta).join("");
+const browser = { model, dangerouslyAllowBrowser: true };
 
 async function textTurn(rt) {
   const c = recorded(rt);
@@ -54,7 +23,7 @@ async function textTurn(rt) {
   const { response } = await c.next("response.done");
   assert.equal(response.status, "completed");
   assert.ok(text(c.events, "response.output_audio_transcript.delta"));
-  assert.ok(text(c.events, "response.output_audio.delta").length > 6400);
+  assert.ok(sound(c.events, "response.output_audio.delta").length > 4800);
   rt.close();
   return created.session;
 }
@@ -69,81 +38,95 @@ async function betaTurn(rt) {
   const { response } = await c.next("response.done");
   assert.equal(response.status, "completed");
   assert.ok(text(c.events, "response.audio_transcript.delta"));
-  assert.ok(text(c.events, "response.audio.delta").length > 6400);
+  assert.ok(sound(c.events, "response.audio.delta").length > 4800);
   rt.close();
 }
 
-async function agent() {
-  const session = new RealtimeSession(new RealtimeAgent({ name: "a", instructions: "x" }), { transport: "websocket", model });
-  const errors = [];
-  session.on("error", (e) => errors.push(e));
-  await within(session.connect({ apiKey: KEY, url: `ws://${PLAIN}/v1/realtime?model=${model}` }), "connection");
-  return { session, errors, turn: () => within(new Promise((yes) => session.once("agent_end", (_c, _a, said) => yes(said))), "agent_end") };
+// A spoken question by server VAD; the answer is kept to be listened to.
+async function speechTurn(name, rt, beta = false) {
+  const c = recorded(rt), audio = beta ? "response.audio" : "response.output_audio";
+  await c.next("session.created");
+  const done = c.next("response.done");
+  for (const part of chunks()) rt.send({ type: "input_audio_buffer.append", audio: part.toString("base64") });
+  assert.equal((await done).response.status, "completed");
+  keep(name, text(c.events, `${audio}_transcript.delta`), sound(c.events, `${audio}.delta`));
+  rt.close();
 }
 
-const cases = {
+async function spokenChat(name, client) {
+  const content = [{ type: "input_audio", input_audio: { data: voice.toString("base64"), format: "pcm16" } }];
+  const r = await client.chat.completions.create({ model, modalities: ["text", "audio"], audio: { voice: "alloy", format: "pcm16" },
+    messages: [{ role: "user", content }] });
+  const { audio } = r.choices[0].message;
+  keep(name, audio.transcript, Buffer.from(audio.data, "base64"));
+}
+
+await run({
   "002 openai 7 over TLS": async () => {
     const s = await textTurn(new OpenAIRealtimeWS({ model }, new OpenAI(options)));
     assert.ok(s.id && s.object === "realtime.session" && s.type === "realtime" && s.model && s.expires_at);
   },
   "003 openai 6 offers compression": async () => { await textTurn(new OpenAIRealtimeWS6({ model }, new OpenAI6(options))); },
   "005 openai 7 in a browser's manner, long key": async () => {
-    await textTurn(new OpenAIRealtimeWebSocket({ model, dangerouslyAllowBrowser: true }, new OpenAI(options)));
+    await textTurn(new OpenAIRealtimeWebSocket(browser, new OpenAI(options)));
   },
-  "009 010 openai 7 server VAD": async () => {
-    const rt = new OpenAIRealtimeWS({ model }, new OpenAI(options)), c = recorded(rt);
-    await c.next("session.created");
-    const done = c.next("response.done");
-    for (let i = 0; i < voice.length; i += 4800) rt.send({ type: "input_audio_buffer.append", audio: voice.subarray(i, i + 4800).toString("base64") });
-    assert.equal((await done).response.status, "completed");
-    rt.close();
+  "009 010 speech: openai 7, 6, 7 in a browser's manner, 4 beta, 4 beta in a browser's manner": async () => {
+    await speechTurn("openai-7", new OpenAIRealtimeWS({ model }, new OpenAI(options)));
+    await speechTurn("openai-6", new OpenAIRealtimeWS6({ model }, new OpenAI6(options)));
+    await speechTurn("openai-7-browser", new OpenAIRealtimeWebSocket(browser, new OpenAI(options)));
+    await speechTurn("openai-4-beta", new BetaWS({ model }, new OpenAI4(options)), true);
+    await speechTurn("openai-4-beta-browser", new BetaWebSocket(browser, new OpenAI4(options)), true);
   },
-  "014 agents text": async () => {
-    const { session, errors, turn } = await agent();
-    let sound = 0;
-    session.on("audio", (e) => { sound += e.data.byteLength; });
-    const end = turn();
-    session.sendMessage("What is the capital of France?");
-    assert.ok(await end);
-    await new Promise((yes) => setImmediate(yes));
-    assert.deepEqual(errors, []);
-    assert.ok(sound > 4800);
-    assert.deepEqual(session.history.map((i) => i.role), ["user", "assistant"]);
-    assert.ok(session.history[1].content[0].transcript);
-    session.close();
-  },
-  "015 agents speech": async () => {
-    const { session, errors, turn } = await agent();
-    const end = turn();
-    for (let i = 0; i < voice.length; i += 4800) session.sendAudio(new Uint8Array(voice.subarray(i, i + 4800)).buffer);
-    assert.ok(await end);
-    assert.deepEqual(errors, []);
-    assert.deepEqual(session.history.map((i) => i.role), ["user", "assistant"]);
-    session.close();
-  },
-  "047 agents two messages at once": async () => {
-    const { session, errors, turn } = await agent();
-    const first = turn();
-    session.sendMessage("What is the capital of France?");
-    session.sendMessage("What is the capital of Spain?");
-    await first;
-    await turn();
-    assert.deepEqual(errors, []);
-    session.close();
+  "017 018 speech: chat completions of openai 7, 6, 4": async () => {
+    await spokenChat("chat-7", new OpenAI(options));
+    await spokenChat("chat-6", new OpenAI6(options));
+    await spokenChat("chat-4", new OpenAI4(options));
   },
   "108 openai 4 beta": async () => { await betaTurn(new BetaWS({ model }, new OpenAI4(options))); },
-  "118 openai 4 beta in a browser's manner": async () => {
-    await betaTurn(new BetaWebSocket({ model, dangerouslyAllowBrowser: true }, new OpenAI4(options)));
+  "118 openai 4 beta in a browser's manner": async () => { await betaTurn(new BetaWebSocket(browser, new OpenAI4(options))); },
+  "120 both dialects at once": async () => {
+    const ga = new OpenAIRealtimeWS({ model }, new OpenAI(options)), beta = new BetaWS({ model }, new OpenAI4(options));
+    const names = { ga: new Set(), beta: new Set() };
+    ga.on("event", (e) => names.ga.add(e.type));
+    beta.on("event", (e) => names.beta.add(e.type));
+    await Promise.all([textTurn(ga), betaTurn(beta)]);
+    assert.ok(!names.ga.has("response.audio.delta") && !names.beta.has("response.output_audio.delta"));
+  },
+  "123 an ephemeral key opens a session": async () => {
+    const secret = await new OpenAI(options).realtime.clientSecrets.create({ session: { type: "realtime", instructions: "x" } });
+    assert.match(secret.value, /^ek_/);
+    for (const Way of [OpenAIRealtimeWS, OpenAIRealtimeWebSocket])
+      assert.equal((await textTurn(new Way(browser, new OpenAI({ ...options, apiKey: secret.value })))).instructions, "x");
+    await assert.rejects(new OpenAI({ ...options, apiKey: secret.value }).models.list(), OpenAI.AuthenticationError);
+  },
+  "124 openai 4 beta makes a session": async () => {
+    const s = await new OpenAI4(options).beta.realtime.sessions.create({ model, modalities: ["text"] });
+    assert.match(s.client_secret.value, /^ek_/);
+    assert.deepEqual(s.modalities, ["text"]);
+  },
+  "125 lifetimes of ephemeral keys": async () => {
+    for (const seconds of [5, 7201])
+      await assert.rejects(new OpenAI(options).realtime.clientSecrets.create({ expires_after: { anchor: "created_at", seconds } }),
+        (e) => e instanceof OpenAI.BadRequestError && e.param === "expires_after.seconds");
   },
   "127 stream helpers": async () => {
     for (const Client of [OpenAI4, OpenAI6, OpenAI]) {
       const client = new Client(options), api = client.chat.completions.stream ? client.chat.completions : client.beta.chat.completions;
-      const stream = api.stream({ model, messages: [{ role: "user", content: "What is the capital of France?" }],
+      const stream = api.stream({ model, messages: [{ role: "user", content: words }],
         modalities: ["text", "audio"], audio: { voice: "alloy", format: "pcm16" } });
       const end = await within(stream.finalChatCompletion(), "completion");
       assert.equal(end.choices[0].finish_reason, "stop");
       if (Client !== OpenAI4) assert.ok(Buffer.from(end.choices[0].message.audio.data, "base64").length > 4800);
     }
+  },
+  "134 an answer named by its audio": async () => {
+    const client = new OpenAI(options), speech = { modalities: ["text", "audio"], audio: { voice: "alloy", format: "pcm16" } };
+    const ask = (messages, more = {}) => client.chat.completions.create({ model, messages, ...more });
+    const first = await ask([{ role: "user", content: words }], speech);
+    const { id } = first.choices[0].message.audio, next = [{ role: "user", content: words }];
+    const alone = await ask(next), later = await ask([...next, { role: "assistant", audio: { id } }, ...next]);
+    assert.ok(later.usage.prompt_tokens > alone.usage.prompt_tokens);
+    await assert.rejects(ask([...next, { role: "assistant", audio: { id: "audio_x" } }, ...next]), OpenAI.BadRequestError);
   },
   "138 139 149 errors as exceptions": async () => {
     const bad = new OpenAI({ ...options, apiKey: "no" });
@@ -153,18 +136,31 @@ const cases = {
     const r = await ask(new OpenAI(options));
     assert.ok(r._request_id && r.choices[0].message.content);
   },
-};
-
-let failed = 0;
-for (const [name, run] of Object.entries(cases)) {
-  uncaught = null;
-  try {
-    await within(run(), "end", 120000);
-    if (uncaught) throw uncaught;
-    console.log(`ok ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`not ok ${name}: ${String(error?.stack ?? error).split("\n").slice(0, 4).join(" | ")}`);
-  }
-}
-process.exit(failed ? 1 : 0);
+  "140 openai 7 tries a full server three times": async () => {
+    const sockets = [], given_up = new AbortController(), headers = { Authorization: `Bearer ${KEY}` };
+    const slots = await metric("s2s_slots");
+    for (let i = 0; i < slots; i++) {
+      const ws = new WebSocket(`ws://${PLAIN}/v1/realtime?model=m`, { headers });
+      await within(new Promise((yes, no) => { ws.once("message", yes); ws.once("error", no); }), "session");
+      sockets.push(ws);
+    }
+    const body = JSON.stringify({ model, messages: [{ role: "user", content: words }] });
+    for (let i = 0; i < 64; i++)
+      fetch(`http://${PLAIN}/v1/chat/completions`, { method: "POST", headers, body, signal: given_up.signal }).catch(() => {});
+    while (await metric("s2s_queue_depth") < 64) await new Promise((yes) => setTimeout(yes, 20));
+    const client = new OpenAI({ ...options, baseURL: `http://${PLAIN}/v1` }), before = await metric('s2s_http_requests_total{status="429"}');
+    await assert.rejects(client.chat.completions.create({ model, messages: [{ role: "user", content: "x" }] }), OpenAI.RateLimitError);
+    assert.equal(await metric('s2s_http_requests_total{status="429"}') - before, 3);
+    given_up.abort();
+    for (const ws of sockets) ws.close();
+  },
+  "163 openai 7 after a cut": async () => {
+    const rt = new OpenAIRealtimeWS({ model }, new OpenAI(options)), c = recorded(rt);
+    await c.next("session.created");
+    rt.send({ type: "conversation.item.create", item: question });
+    rt.send({ type: "response.create" });
+    await c.next("response.output_audio.delta");
+    rt.socket.terminate();
+    await textTurn(new OpenAIRealtimeWS({ model }, new OpenAI(options)));
+  },
+});

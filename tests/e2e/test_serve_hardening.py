@@ -1,0 +1,256 @@
+"""omni serve: cases 153 to 174, hostile and careless clients, doors, limits, the end of the server."""
+
+import base64
+import json
+import time
+import unittest
+
+import program
+from realtime_case import KEY, QUESTION, Case, b64
+from realtime_client import Closed, Refused, Server, Socket, speech
+
+
+class Hardening(Case):
+    # ---- level 4
+
+    def test_153_large_append_whole_and_in_many_frames(self):
+        c = self.connect()
+        data = json.dumps({"type": "input_audio_buffer.append", "audio": b64(bytes(15 << 20))}).encode()
+        c.frame(1, data)
+        c.send("input_audio_buffer.clear")
+        c.until("input_audio_buffer.cleared")
+        small = json.dumps({"type": "input_audio_buffer.append", "audio": b64(bytes(48000))}).encode()
+        step = len(small) // 999
+        parts = [small[i:i + step] for i in range(0, len(small), step)]
+        for i, part in enumerate(parts):
+            c.frame(1 if i == 0 else 0, part, fin=i == len(parts) - 1)
+        c.send("input_audio_buffer.commit")
+        c.until("conversation.item.done")
+        c.send("conversation.item.retrieve", item_id=c.events[-1]["item"]["id"])
+        self.assertEqual(len(base64.b64decode(c.until("conversation.item.retrieved")["item"]["content"][0]["audio"])), 48000)
+
+    def test_154_155_too_large_and_not_utf8(self):
+        for opcode_data, code in (((1, b'"' + b"x" * (25 << 20) + b'"'), 1009), ((1, b"\xff\xfe"), 1007)):
+            c = self.connect()
+            try:
+                c.frame(*opcode_data)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            try:
+                c.silence(20)
+                self.fail("still open")
+            except Closed as closed:
+                self.assertIn(closed.code, (code, 1006) if code == 1009 else (code,))
+            except ConnectionResetError:
+                self.assertEqual(code, 1009)
+        self.connect().session()
+
+    def test_156_157_hostile_json(self):
+        c = self.connect()
+        for raw in ("[" * 10000, '{"type":' + '{"a":' * 10000, '{"type":"\\ud800"}', '{"type":"a\\u0000b"}'):
+            c.frame(1, raw.encode())
+            self.assertEqual(c.until("error")["error"]["code"], "invalid_json", raw[:20])
+        c.send({"type": "conversation.item.create", "item": {"type": "message", "id": "x" * (1 << 20), "role": "user", "content": []}})
+        self.assertEqual(c.until("error")["error"]["param"], "item.id")
+        for event_id in ("x" * 600, 5, {"a": 1}):
+            c.send({"type": "nope", "event_id": event_id})
+            self.assertIsNone(c.until("error")["error"]["event_id"])
+        c.frame(1, b'{"type":"nope","type":"input_audio_buffer.clear"}')
+        c.until("input_audio_buffer.cleared")
+
+    def test_159_a_receiver_that_stops_reading_is_dropped_alone(self):
+        c, other = self.connect(), self.connect()
+        c.append(bytes(480000), chunk=480000)
+        c.send("input_audio_buffer.commit")
+        item = c.until("conversation.item.done")["item"]["id"]
+        before = self.server.rss()
+        try:
+            for _ in range(60):         # 40 MB of answers that nobody reads
+                c.send("conversation.item.retrieve", item_id=item)
+        except OSError:
+            pass
+        other.say(QUESTION)
+        self.assertEqual(other.respond()["status"], "completed")
+        with self.assertRaises((Closed, OSError)) as closed:
+            for _ in range(60):
+                c.next(20)
+        self.assertNotIsInstance(closed.exception, TimeoutError)
+        self.assertLess(self.server.rss() - before, 64 << 20)
+        c.events.clear()                # cut anywhere
+
+    def test_033_interruption_switched_off(self):
+        c = self.connect(manual=False)
+        c.session(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+        c.append(self.voice + self.voice)
+        for _ in range(2):
+            self.assertEqual(c.until("response.done")["response"]["status"], "completed")
+
+    def test_many_connections_leave_no_descriptor(self):
+        before = None
+        for i in range(200):
+            c = self.connect(manual=False)
+            c.sock.close()
+            if i == 20:
+                before = self.server.descriptors()
+        deadline = time.monotonic() + 30
+        while self.server.descriptors() > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertLessEqual(self.server.descriptors(), before)
+
+    def test_160_commits_while_a_response_runs(self):
+        c = self.connect()
+        c.say(QUESTION)
+        c.send("response.create")
+        c.until("response.created")
+        for _ in range(15):
+            c.append(bytes(9600))
+            c.send("input_audio_buffer.commit")
+        while c.types().count("input_audio_buffer.committed") < 15 or "response.done" not in c.types():
+            c.next()
+        c.session()
+        self.assertEqual(c.types().count("response.created"), 1)
+
+    def test_161_bursts_of_create_and_cancel(self):
+        c = self.connect()
+        c.say(QUESTION)
+        for _ in range(100):
+            c.send("response.create")
+            c.send("response.cancel")
+        c.session_types = None
+        c.send("session.update", session={"type": "realtime", "instructions": "last"})
+        seen = False
+        while not seen or c.types().count("response.created") != c.types().count("response.done"):
+            seen |= c.next()["type"] == "session.updated"
+        self.assertGreaterEqual(c.types().count("response.created"), 1)
+
+    def test_162_long_items_are_retrieved_without_audio(self):
+        c = self.connect()
+        c.append(bytes(60 * 48000), chunk=480000)
+        c.send("input_audio_buffer.commit")
+        c.send("conversation.item.retrieve", item_id=c.until("conversation.item.done")["item"]["id"])
+        self.assertNotIn("audio", c.until("conversation.item.retrieved")["item"]["content"][0])
+
+    def test_171_172_handshakes(self):
+        c = self.connect(headers={"Sec-WebSocket-Extensions": "permessage-deflate; server_max_window_bits=99"})
+        self.assertNotIn("sec-websocket-extensions", c.headers)
+        for change, status in (({"Sec-WebSocket-Key": None}, 400), ({"Sec-WebSocket-Key": "x"}, 400),
+                               ({"Sec-WebSocket-Version": "8"}, 426), ({"Upgrade": None}, 426)):
+            with self.assertRaises(Refused) as refused:
+                Socket(self.server, headers=change)
+            self.assertEqual(refused.exception.status, status, change)
+            self.assertIn("message", json.loads(refused.exception.body)["error"])
+
+    def test_174_members_that_are_kept(self):
+        c = self.connect()
+        given = {"tracing": "auto", "truncation": "disabled", "include": ["item.input_audio_transcription.logprobs"],
+                 "parallel_tool_calls": False, "prompt": {"id": "p"}, "reasoning": {"effort": "low"}}
+        s = c.session(**given)
+        self.assertEqual({k: s[k] for k in given}, given)
+
+    def test_wrong_origin_is_refused(self):
+        with self.assertRaises(Refused) as refused:
+            Socket(self.server, headers={"Origin": "https://evil.example"})
+        self.assertEqual(refused.exception.status, 403)
+        self.connect(headers={"Origin": "http://127.0.0.1:%d" % self.server.port})
+
+    def test_foreign_host_names_are_refused_without_a_key(self):
+        with self.assertRaises(Refused) as refused:
+            Socket(self.server, headers={"Host": "evil.example"})
+        self.assertEqual(refused.exception.status, 403)
+
+
+class Doors(unittest.TestCase):
+    """Servers with other options."""
+
+    def closed(self, c):
+        error = c.until("error")["error"]
+        with self.assertRaises(Closed) as closed:
+            c.next()
+        c.sock.close()
+        return error["code"], closed.exception.code, closed.exception.reason
+
+    def test_023_122_170_keys(self):
+        with Server("--api-key", KEY, "-np", "5") as server:
+            wrong = "invalid_request_error.invalid_api_key"
+            self.assertEqual(self.closed(Socket(server, key="no")), ("invalid_api_key", 3000, wrong))
+            self.assertEqual(self.closed(Socket(server)), (None, 3000, "invalid_request_error"))
+            for way in ({"key": KEY}, {"protocols": ["realtime", "openai-insecure-api-key." + KEY]}, {"headers": {"api-key": KEY}}):
+                with Socket(server, **way) as c:
+                    self.assertEqual(c.next()["type"], "session.created")
+            self.assertNotIn(KEY, server.request("GET", "/metrics")[2].decode())
+            self.assertEqual(server.request("GET", "/v1/models")[0], 401)
+            self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + KEY})[0], 200)
+
+    def test_121_model_names(self):
+        with Server("--strict-model", "--alias", "mine") as server:
+            bad = "invalid_request_error.invalid_model"
+            self.assertEqual(self.closed(Socket(server, path="/v1/realtime?model=x")), ("invalid_model", 4000, bad))
+            missing = "invalid_request_error.missing_model"
+            self.assertEqual(self.closed(Socket(server, path="/v1/realtime")), ("missing_model", 4000, missing))
+            with Socket(server, path="/v1/realtime?model=mine") as c:
+                self.assertEqual(c.next()["session"]["model"], "mine")
+
+    def test_164_session_age(self):
+        with Server("--session-seconds", "1") as server:
+            c = Socket(server)
+            c.next()
+            code, close, reason = self.closed(c)
+            self.assertEqual((code, close), ("session_expired", 1001))
+            self.assertTrue(reason)
+
+    def test_165_shutdown_closes_properly(self):
+        server = Server()
+        c = Socket(server)
+        c.next()
+        server.process.terminate()
+        with self.assertRaises(Closed) as closed:
+            while True:
+                c.next()
+        self.assertEqual(closed.exception.code, 1001)
+        c.sock.close()
+        server.process.communicate(timeout=60)
+        self.assertEqual(server.process.returncode, 0)
+
+    def test_166_no_slot_is_told_before_the_upgrade(self):
+        with Server("-np", "1") as server:
+            with Socket(server) as c:
+                c.next()
+                with self.assertRaises(Refused) as refused:
+                    Socket(server)
+                self.assertEqual(refused.exception.status, 503)
+                self.assertEqual(refused.exception.headers["retry-after"], "1")
+
+    def test_166_fifty_at_once(self):
+        with Server("-np", "40") as server:
+            talks, refused = [], 0
+            for i in range(50):
+                try:
+                    talks.append(Socket(server, beta=i % 2 == 1))
+                except Refused as refusal:
+                    self.assertEqual(refusal.status, 503)
+                    refused += 1
+            self.assertEqual((len(talks), refused), (40, 10))
+            pcm = speech()
+            for i, c in enumerate(talks):
+                c.next()
+                if i % 4 < 2:       # half of them typed, half spoken; half of them with speech
+                    c.manual()
+                    c.say(QUESTION)
+                    c.send("response.create", response={"modalities" if c.beta else "output_modalities": ["text"]})
+                else:
+                    c.append(pcm, chunk=len(pcm))
+            for c in talks:
+                self.assertEqual(c.until("response.done")["response"]["status"], "completed")
+                c.__exit__(None, None, None)
+
+    def test_usage_errors(self):
+        for options, word in ((["--host", "0.0.0.0"], "--insecure"), (["--ssl-key-file", "x"], "belong together"),
+                              (["--api-key", "x", "--api-key-file", "y"], "contradict")):
+            r = program.run("serve", *options, threads=False)
+            self.assertEqual(r.returncode, 2)
+            self.assertIn(word, r.stderr.decode())
+            self.assertEqual(r.stderr.decode().count("\n"), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
