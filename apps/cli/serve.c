@@ -41,6 +41,7 @@ static srv_options read_options(const cli_args *args)
     o.session_seconds = (int)cli_integer(args, CLI_SESSION_SECONDS, 3600);
     o.max_tokens = (int)cli_integer(args, CLI_SERVE_PREDICT, 256);
     o.early_audio = cli_given(args, CLI_SERVE_EARLY);
+    o.no_speculation = cli_given(args, CLI_NO_SPECULATE);
     o.engine.n_slots = (int)cli_integer(args, CLI_PARALLEL, 4);
     o.engine.n_threads = (int)cli_integer(args, CLI_THREADS, 0);
     o.engine.n_ctx = (int)cli_integer(args, CLI_CTX, 0);
