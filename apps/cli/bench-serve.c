@@ -159,7 +159,7 @@ static load_report reduce(const load *l)
 {
     load_report r = {.url = l->server.url, .sessions = l->n, .seconds = l->seconds, .silence_ms = l->plan.silence_ms,
                      .n_questions = l->plan.n_questions, .interrupted_early = l->stopped,
-                     .think_seconds = l->plan.think_seconds, .barge_in = l->plan.interrupting, .tally = &l->tally};
+                     .think_seconds = l->plan.think_seconds, .buffer_seconds = l->plan.buffer_seconds, .barge_in = l->plan.interrupting, .tally = &l->tally};
     struct rusage usage;
     r.first = load_series_quantiles(&l->tally.first);
     r.own = load_series_quantiles(&l->tally.own);
@@ -233,6 +233,7 @@ int cli_bench_serve(const cli_args *args)
     l->seconds = 60 * cli_real(args, CLI_LOAD_MINUTES, 1);
     l->plan = (load_plan){.server = &l->server, .questions = l->questions,
                           .silence_ms = (int)cli_integer(args, CLI_LOAD_SILENCE, 300),
+                          .buffer_seconds = (double)cli_integer(args, CLI_LOAD_BUFFER, 60) * 1e-3,
                           .think_seconds = cli_real(args, CLI_LOAD_THINK, 1.25),
                           .interrupting = cli_real(args, CLI_LOAD_BARGE_IN, 0.2)};
     int rc = check_options(args);

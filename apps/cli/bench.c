@@ -299,7 +299,7 @@ static int prepare(bench *b)
 /* Options of a measurement of a server. */
 static int check_options(const cli_args *args)
 {
-    static const cli_option_id others[] = {CLI_LOAD_SESSIONS, CLI_LOAD_MINUTES, CLI_LOAD_SILENCE, CLI_LOAD_THINK, CLI_LOAD_BARGE_IN,
+    static const cli_option_id others[] = {CLI_LOAD_SESSIONS, CLI_LOAD_MINUTES, CLI_LOAD_SILENCE, CLI_LOAD_THINK, CLI_LOAD_BARGE_IN, CLI_LOAD_BUFFER,
                                            CLI_LOAD_SEED, CLI_LOAD_SVG, CLI_LOAD_KEY, CLI_LOAD_KEY_FILE, CLI_LOAD_TRUST};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (cli_given(args, others[i])) return cli_usage("bench: --%s wants --serve URL with it", cli_options[others[i]].long_name);

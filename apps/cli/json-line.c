@@ -99,7 +99,7 @@ static const field bench_fields[] = {
 
 #define LOAD(field, kind) F(load_report, field, kind)
 static const field load_fields[] = {
-    LOAD(url, TEXT), LOAD(sessions, INT), LOAD(seconds, REAL), LOAD(silence_ms, INT), LOAD(think_seconds, REAL),
+    LOAD(url, TEXT), LOAD(sessions, INT), LOAD(seconds, REAL), LOAD(silence_ms, INT), LOAD(think_seconds, REAL), LOAD(buffer_seconds, REAL),
     LOAD(barge_in, REAL), LOAD(n_questions, INT), LOAD(cpu_seconds, REAL),
 };
 

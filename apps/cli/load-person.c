@@ -18,8 +18,9 @@ typedef enum mood { THINKING, SPEAKING, WAITING, LISTENING } mood;
 typedef struct answer {
     char response[80], item[80];
     double began;               /* arrival of its first sound; 0: none yet */
-    double played_from;         /* when its first sample would have sounded had there been no underruns */
     double received;            /* seconds of sound */
+    double held, resumed;       /* what had been played when playing (again) began, and when that was; 0: it waits for more */
+    double dry;                 /* since when it waits after an underrun; 0: it does not */
     bool done;                  /* no more will come */
     bool stopped;               /* by the person: it sounds no longer */
     double interrupt_at;        /* share of what was received after which the person interrupts; 2: never */
@@ -79,13 +80,23 @@ static void think(load_person *p, double now)
 /* Seconds of it that were played. */
 static double heard(const answer *a, double now)
 {
-    const double played = now - a->played_from;
-    return a->began == 0 ? 0 : played < a->received ? played : a->received;
+    const double there = a->received - a->held, played = now - a->resumed;
+    return a->resumed == 0 ? a->held : a->held + (played < there ? played : there);
 }
 
 static bool sounds(const answer *a, double now)
 {
-    return a->began > 0 && !a->stopped && (!a->done || now < a->played_from + a->received);
+    return a->began > 0 && !a->stopped && (!a->done || heard(a, now) < a->received);
+}
+
+/* Sound has come, or its end: plays once enough of it waits. */
+static void play(load_person *p, double now)
+{
+    answer *a = &p->answer;
+    if (a->resumed > 0 || (!a->done && a->received - a->held < p->plan->buffer_seconds)) return;
+    if (a->dry > 0) p->tally->underrun_seconds += now - a->dry;
+    a->dry = 0;
+    a->resumed = now;
 }
 
 /* What clients do when the person speaks: stop playing, and tell the server how much was heard. */
@@ -103,7 +114,7 @@ static void stop_playing(load_person *p, double now)
 static void first_sound(load_person *p, double now)
 {
     answer *a = &p->answer;
-    a->began = a->played_from = now;
+    a->began = now;
     const bool interrupts = draw(p) < p->plan->interrupting;
     const double share = 0.2 + 0.6 * draw(p);
     a->interrupt_at = interrupts ? share : 2;
@@ -126,13 +137,15 @@ static void on_audio(load_person *p, const load_event *e, double now)
         memcpy(a->item, e->item, sizeof a->item);
         first_sound(p, now);
     }
-    const double gap = now - (a->played_from + a->received);
-    if (a->received > 0 && gap > 0) {
+    const double dry = a->resumed + a->received - a->held;
+    if (a->resumed > 0 && now > dry) {
         p->tally->underruns++;
-        p->tally->underrun_seconds += gap;
-        a->played_from += gap;
+        a->dry = dry;
+        a->held = a->received;
+        a->resumed = 0;
     }
     a->received += (double)e->n_bytes / 2 / LOAD_RATE;
+    play(p, now);
 }
 
 static void on_done(load_person *p, const load_event *e, double now)
@@ -141,6 +154,7 @@ static void on_done(load_person *p, const load_event *e, double now)
     answer *a = &p->answer;
     if (strcmp(e->response, a->response) != 0) return;
     a->done = true;
+    if (a->began > 0) play(p, now);
     if (strcmp(e->status, "failed") == 0) {
         snprintf(word, sizeof word, "answer failed: %s", e->code);
         load_words_add(&p->tally->errors, word);

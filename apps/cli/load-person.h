@@ -6,8 +6,8 @@
  *                   └───────  and the answer)
  *
  * The microphone is never off: 20 ms of question or of silence go out every 20 ms. The answer's sound is played as it
- * comes: from its first delta on, one second of it takes a second; when it is used up before more has come, that is an
- * underrun, and playing goes on with the next delta.
+ * comes: once buffer_seconds of it are there, or all, one second of it takes a second; when it is used up before more has
+ * come, that is an underrun, and as much is waited for again.
  */
 #ifndef LOAD_PERSON_H
 #define LOAD_PERSON_H
@@ -32,6 +32,7 @@ typedef struct load_plan {
     const load_question *questions;
     int n_questions;
     int silence_ms;
+    double buffer_seconds;
     double think_seconds;       /* pause before a question, drawn between 0.4 and 1.6 of it */
     double interrupting;        /* share of answers that are interrupted */
     bool ending;                /* no new questions */

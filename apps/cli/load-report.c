@@ -29,7 +29,8 @@ void load_print_table(const load_report *r)
     row("first audio", &r->first, "from the last loud sample that was sent");
     row("  after speech_stopped", &r->own, "the part that is not the pause");
     row("noticing interruptions", &r->reaction, "from their first loud sample to speech_started");
-    printf("\nunderruns     %d, %.2f s together, in %.0f s of sound\n", t->underruns, t->underrun_seconds, t->heard_seconds);
+    printf("\nunderruns     %d, %.2f s together, in %.0f s of sound that was played once %.0f ms of it were there\n", t->underruns,
+           t->underrun_seconds, t->heard_seconds, 1e3 * r->buffer_seconds);
     printf("questions     %d: %d answered, %d not, %d answered before their end, %d without sound\n", t->questions, r->first.n,
            t->unanswered, t->cut, t->mute);
     printf("interruptions %d: %d not noticed; %d noticed though nobody spoke\n", t->interruptions, t->unheard, t->strays);

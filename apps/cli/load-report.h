@@ -7,7 +7,7 @@
 typedef struct load_report {
     const char *url;
     int sessions, silence_ms, n_questions, interrupted_early;   /* interrupted_early: by a signal */
-    double think_seconds, barge_in, seconds;
+    double think_seconds, buffer_seconds, barge_in, seconds;
     double shortest, longest;       /* questions, seconds */
     double cpu_seconds;             /* of the generator itself */
     load_quantiles first, own, reaction;
