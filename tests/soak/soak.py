@@ -129,8 +129,8 @@ def main():
             for i in range(1, n):
                 slices.append(converse(server, options, options.slice, i + 1))
                 show(str(i), slices[-1])
-        # Buffers are as large as they get after the first troubled slices: a tenth of the time, one slice at least.
-        warm = 1 + max(1, n // 10)
+        # A quarter of the time for buffers and heaps to become as large as they get.
+        warm = max(2, n // 4)
         growth = 100 * (slices[-1]["rss"] / slices[warm]["rss"] - 1) if warm < n - 1 else 0
         print("memory %+.2f %% from slice %d to the last; trouble: %s" % (growth, warm, ", ".join("%d %s" % (v, k.replace("_", " "))
                                                                                               for k, v in sorted(trouble.done.items()))))
