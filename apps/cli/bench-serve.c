@@ -236,6 +236,8 @@ int cli_bench_serve(const cli_args *args)
                           .buffer_seconds = (double)cli_integer(args, CLI_LOAD_BUFFER, 60) * 1e-3,
                           .think_seconds = cli_real(args, CLI_LOAD_THINK, 1.25),
                           .interrupting = cli_real(args, CLI_LOAD_BARGE_IN, 0.2)};
+    /* Over a turn's length: those who ask together at first stay in step for minutes, and a crowd is what is measured. */
+    l->plan.spread_seconds = fmin(6, 0.2 * l->n);
     int rc = check_options(args);
     if (rc == CLI_OK) rc = cli_api_key(args, "bench", CLI_LOAD_KEY, CLI_LOAD_KEY_FILE, &l->key_file, &key);
     if (rc == CLI_OK) rc = load_server_open(&l->server, cli_text(args, CLI_LOAD, ""), key, cli_text(args, CLI_LOAD_TRUST, NULL));

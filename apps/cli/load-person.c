@@ -192,6 +192,7 @@ static void on_updated(load_person *p, double now)
     p->stopped_at = 0;
     p->answer = (answer){.stopped = true};
     think(p, now);
+    p->speak_at += p->plan->spread_seconds * draw(p);
 }
 
 static void on_error(load_person *p, const load_event *e)

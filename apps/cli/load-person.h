@@ -33,6 +33,7 @@ typedef struct load_plan {
     int n_questions;
     int silence_ms;
     double buffer_seconds;
+    double spread_seconds;      /* the first question comes up to so much later */
     double think_seconds;       /* pause before a question, drawn between 0.4 and 1.6 of it */
     double interrupting;        /* share of answers that are interrupted */
     bool ending;                /* no new questions */
