@@ -3,10 +3,12 @@
 BUILD ?= build
 MODEL ?= models/tiny
 FUZZ_SECONDS ?= 600
+MINUTES ?= 20
+PYTHON ?= /usr/bin/python3
 TINY := $(BUILD)/tiny$(if $(QUICK),-quick)
 JOBS := $(shell nproc)
 
-.PHONY: help setup build demo test asan ubsan tsan fuzz bench tiny install deb checkdeb clean
+.PHONY: help setup build demo test asan ubsan tsan fuzz bench soak churn tiny install deb checkdeb clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +42,14 @@ fuzz: ## each fuzzer for FUZZ_SECONDS (600)
 
 bench: build ## where the time goes, on the bundled model
 	./omni bench -m $(MODEL) $(MODEL)/questions/1.wav
+
+soak: build ## a server at full load for MINUTES (20), with clients that misbehave
+	@scripts/setup.sh test
+	$(PYTHON) tests/soak/soak.py $(BUILD)/omni -m $(MODEL) --minutes $(MINUTES)
+
+churn: build ## ten thousand clients that come and go, a hundred that are killed
+	@scripts/setup.sh test
+	$(PYTHON) tests/soak/churn.py $(BUILD)/omni -m $(MODEL)
 
 tiny: build ## train models/tiny from nothing (hours; QUICK=1: every step in minutes, learning next to nothing)
 	@scripts/setup.sh tiny

@@ -296,8 +296,20 @@ static int prepare(bench *b)
                           : synthetic_question(&b->question, cli_real(args, CLI_SECONDS, 4));
 }
 
+/* Options of a measurement of a server. */
+static int check_options(const cli_args *args)
+{
+    static const cli_option_id others[] = {CLI_LOAD_SESSIONS, CLI_LOAD_MINUTES, CLI_LOAD_SILENCE, CLI_LOAD_THINK, CLI_LOAD_BARGE_IN, CLI_LOAD_BUFFER,
+                                           CLI_LOAD_SEED, CLI_LOAD_SVG, CLI_LOAD_KEY, CLI_LOAD_KEY_FILE, CLI_LOAD_TRUST};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (cli_given(args, others[i])) return cli_usage("bench: --%s wants --serve URL with it", cli_options[others[i]].long_name);
+    return CLI_OK;
+}
+
 int cli_bench(const cli_args *args)
 {
+    if (cli_given(args, CLI_LOAD)) return cli_bench_serve(args);
+    if (check_options(args) != CLI_OK) return CLI_USAGE;
     if (args->n_inputs > 1)
         return cli_usage("bench: found %zu recordings, wanted at most one", args->n_inputs);
     bench b = {.args = args};

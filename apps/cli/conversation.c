@@ -22,7 +22,7 @@ static const char *const bundled[] = {
     "../share/llama-omni/models/tiny",
 };
 
-static bool find_bundled(char *path, size_t size)
+bool cli_bundled_model(char *path, size_t size)
 {
     char exe[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -49,7 +49,7 @@ int cli_model_load(const cli_args *args, const char *path, omni_model **model)
     if (!path) path = cli_text(args, CLI_MODEL, NULL);
     if (!path) path = getenv("OMNI_MODEL");
     if (!path || !*path) {
-        if (!find_bundled(found, sizeof found))
+        if (!cli_bundled_model(found, sizeof found))
             return cli_error("no model: -m is not given, OMNI_MODEL is not set, and no models/tiny is found "
                              "near the program; name a model with -m MODEL");
         path = found;

@@ -17,6 +17,8 @@ typedef struct cli_conversation {
     double load_seconds;
 } cli_conversation;
 
+/* The folder of the bundled model, if it is near the program. */
+bool cli_bundled_model(char *path, size_t size);
 /* The model the options name, or the default one; an engine with one slot. CLI_FAILED after an error line. */
 int  cli_model_load(const cli_args *args, const char *path, omni_model **model);
 /* What -ngl says, or means when it says nothing. */

@@ -97,6 +97,19 @@ static const field bench_fields[] = {
     BENCH(paced_rtf, REAL),
 };
 
+#define LOAD(field, kind) F(load_report, field, kind)
+static const field load_fields[] = {
+    LOAD(url, TEXT), LOAD(sessions, INT), LOAD(seconds, REAL), LOAD(silence_ms, INT), LOAD(think_seconds, REAL), LOAD(buffer_seconds, REAL),
+    LOAD(barge_in, REAL), LOAD(n_questions, INT), LOAD(cpu_seconds, REAL),
+};
+
+#define TALLY(field, kind) F(load_tally, field, kind)
+static const field tally_fields[] = {
+    TALLY(opened, INT), TALLY(questions, INT), TALLY(unanswered, INT), TALLY(cut, INT), TALLY(mute, INT), TALLY(finished, INT),
+    TALLY(interruptions, INT), TALLY(unheard, INT), TALLY(strays, INT), TALLY(underruns, INT), TALLY(underrun_seconds, REAL),
+    TALLY(heard_seconds, REAL),
+};
+
 static json_t *stats_object(const omni_stats *s, int rate_out)
 {
     json_t *o = json_object();
@@ -195,5 +208,36 @@ int cli_json_bench(FILE *file, const cli_bench_report *report)
         ADD_FIELDS(row, &report->row[m], row_fields);
         json_object_set_new(o, names[m], row);
     }
+    return put_line(file, o);
+}
+
+static json_t *quantiles_object(const load_quantiles *q)
+{
+    return json_pack("{s:i,s:f,s:f,s:f,s:f,s:f}", "n", q->n, "p50", q->p50, "p95", q->p95, "p99", q->p99, "max", q->most, "mean",
+                     q->mean);
+}
+
+static json_t *words_object(const load_words *w)
+{
+    json_t *o = json_object();
+    for (int i = 0; i < w->n; i++) json_object_set_new(o, w->list[i].word, json_integer(w->list[i].n));
+    return o;
+}
+
+int cli_json_load(FILE *file, const load_report *r)
+{
+    const load_tally *t = r->tally;
+    json_t *o = json_object();
+    json_object_set_new(o, "version", json_string(omni_version()));
+    ADD_FIELDS(o, r, load_fields);
+    json_object_set_new(o, "first_audio_ms", quantiles_object(&r->first));
+    json_object_set_new(o, "after_speech_stopped_ms", quantiles_object(&r->own));
+    json_object_set_new(o, "interruption_noticed_ms", quantiles_object(&r->reaction));
+    ADD_FIELDS(o, t, tally_fields);
+    json_object_set_new(o, "answers", json_integer(r->first.n));
+    json_object_set_new(o, "refused", words_object(&t->refused));
+    json_object_set_new(o, "errors", words_object(&t->errors));
+    json_object_set_new(o, "chunks", json_pack("{s:I,s:I,s:f}", "sent", (json_int_t)t->chunks, "late", (json_int_t)t->late,
+                                               "latest_ms", 1e3 * t->latest));
     return put_line(file, o);
 }

@@ -76,6 +76,7 @@ int cli_ask(const cli_args *args);
 int cli_info(const cli_args *args);
 int cli_probe(const cli_args *args);
 int cli_bench(const cli_args *args);
+int cli_bench_serve(const cli_args *args);      /* bench with --serve */
 int cli_synth_model(const cli_args *args);
 int cli_convert(const cli_args *args);
 int cli_quantize(const cli_args *args);

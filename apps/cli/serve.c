@@ -3,32 +3,13 @@
 #include "interrupt.h"
 #include "options.h"
 #include "report.h"
+#include "small-file.h"
 
 #include "../server/server.h"
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MOST_FILE = 1 << 20 };
-
-/* A small text file, NUL-terminated, in *text (malloc'ed). */
-static int read_file(const char *path, char **text)
-{
-    FILE *f = fopen(path, "rb");
-    char *bytes = f ? malloc(MOST_FILE + 1) : NULL;
-    const size_t n = bytes ? fread(bytes, 1, MOST_FILE + 1, f) : 0;
-    const bool ok = bytes && !ferror(f) && n > 0 && n <= MOST_FILE;
-    if (f) fclose(f);
-    if (!ok) {
-        free(bytes);
-        return cli_error("%s: can not be read, is empty or larger than 1 MiB", path);
-    }
-    bytes[n] = 0;
-    *text = bytes;
-    return CLI_OK;
-}
 
 static bool is_loopback(const char *host)
 {
@@ -39,27 +20,13 @@ static bool is_loopback(const char *host)
     return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-/* The first line of the file, without what ends it. */
-static int read_key(const cli_args *args, char **file, const char **key)
-{
-    const char *path = cli_text(args, CLI_API_KEY_FILE, NULL);
-    *key = cli_text(args, CLI_API_KEY, NULL);
-    if (!path) return CLI_OK;
-    if (*key) return cli_usage("serve: --api-key and --api-key-file contradict each other");
-    const int rc = read_file(path, file);
-    if (rc != CLI_OK) return rc;
-    (*file)[strcspn(*file, "\r\n")] = 0;
-    *key = *file;
-    return **key ? CLI_OK : cli_error("%s: its first line is empty; wanted the API key", path);
-}
-
 static int read_tls(const cli_args *args, char **certificate, char **key)
 {
     const char *cert_path = cli_text(args, CLI_SSL_CERT, NULL), *key_path = cli_text(args, CLI_SSL_KEY, NULL);
     if (!cert_path != !key_path) return cli_usage("serve: --ssl-cert-file and --ssl-key-file belong together");
     if (!cert_path) return CLI_OK;
-    const int rc = read_file(cert_path, certificate);
-    return rc != CLI_OK ? rc : read_file(key_path, key);
+    const int rc = cli_small_file(cert_path, certificate);
+    return rc != CLI_OK ? rc : cli_small_file(key_path, key);
 }
 
 static srv_options read_options(const cli_args *args)
@@ -75,6 +42,7 @@ static srv_options read_options(const cli_args *args)
     o.session_seconds = (int)cli_integer(args, CLI_SESSION_SECONDS, 3600);
     o.max_tokens = (int)cli_integer(args, CLI_SERVE_PREDICT, 256);
     o.early_audio = cli_given(args, CLI_SERVE_EARLY);
+    o.no_speculation = cli_given(args, CLI_NO_SPECULATE);
     o.engine.n_slots = (int)cli_integer(args, CLI_PARALLEL, 4);
     o.engine.n_threads = (int)cli_integer(args, CLI_THREADS, 0);
     o.engine.n_ctx = (int)cli_integer(args, CLI_CTX, 0);
@@ -91,7 +59,7 @@ int cli_serve(const cli_args *args)
         return cli_usage("serve: --trusted-proxy: found '%s', wanted addresses like 10.0.0.7 or 10.0.0.0/8, with commas", o.proxies);
     char *key_file = NULL, *certificate = NULL, *private_key = NULL;
     omni_model *model = NULL;
-    int rc = read_key(args, &key_file, &o.api_key);
+    int rc = cli_api_key(args, "serve", CLI_API_KEY, CLI_API_KEY_FILE, &key_file, &o.api_key);
     if (rc == CLI_OK) rc = read_tls(args, &certificate, &private_key);
     o.certificate = certificate;
     o.key = private_key;

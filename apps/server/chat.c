@@ -275,12 +275,14 @@ enum MHD_Result srv_chat_begin(srv_request *r)
         return srv_refuse(r, status, "invalid_request_error", t.code, t.param[0] ? t.param : NULL, t.message);
     }
     const bool full = srv_worker_free_seats(server->worker) == 0 && server->n_waiting >= SRV_WAITING;
-    if (server->draining || full || srv_overloaded(server) || !srv_worker_alive(server->worker)) {
-        srv_count(server->metrics, SRV_REFUSED, server->draining ? "draining" : full ? "queue" : "latency", 1);
+    const bool gone = server->draining || !srv_worker_alive(server->worker);
+    if (gone || full || srv_overloaded(server)) {
+        srv_count(server->metrics, SRV_REFUSED, server->draining ? "draining" : gone ? "engine" : full ? "queue" : "latency", 1);
         srv_chat_question_free(&c->question);
         free(c);
-        return full ? srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL, "too many requests wait already")
-                    : srv_refuse(r, 503, "server_error", "server_busy", NULL, "the server can not take more now");
+        if (gone) return srv_refuse(r, 503, "server_error", "server_busy", NULL, "the server takes no more questions");
+        return srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL,
+                          full ? "too many requests wait already" : "answers take too long already; try again");
     }
     while (*last) last = &(*last)->next;
     *last = c;

@@ -80,13 +80,13 @@ bool srv_on_item_truncate(srv_realtime *rt, const json_t *event, srv_trouble *t)
     if (!end) return srv_member(event, "", "audio_end_ms", JSON_INTEGER, t) != NULL;
     if (!srv_number_ok(end, "audio_end_ms", true, 0, 1e9, t)) return false;
     srv_item *item = rt->talk.items[at];
-    if (item->question || !item->spoken)
+    const srv_response *r = rt->response;
+    const bool running = r && r->opened && strcmp(r->item_id, srv_item_id(item)) == 0;  /* its content is not there yet */
+    if (item->question || !(running ? r->speech : item->spoken))
         return srv_trouble_set(t, "unsupported_content_type", "item_id", "Only model output audio messages can be truncated.");
     json_t *part = json_array_get(json_object_get(item->json, "content"), (size_t)json_integer_value(index));
-    if (json_integer_value(index) < 0 || !part)
+    if (json_integer_value(index) < 0 || (running ? json_integer_value(index) > 0 : !part))
         return srv_trouble_set(t, "invalid_value", "content_index", "The item has no content at index %lld.", (long long)json_integer_value(index));
-    const srv_response *r = rt->response;
-    const bool running = r && r->opened && strcmp(r->item_id, srv_item_id(item)) == 0;
     const double ms = (double)json_integer_value(end), all = srv_format_ms(running ? r->format : item->format, running ? r->n_sent : item->n_audio);
     if (ms > all + SRV_OVERSHOOT_MS)
         return srv_trouble_set(t, "invalid_value", "audio_end_ms", "Audio content of %.0fms is already shorter than %.0fms.", all, ms);

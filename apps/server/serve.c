@@ -9,6 +9,7 @@
 #include <gnutls/gnutls.h>
 
 #include <errno.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,10 +156,20 @@ static void name_model(srv *server)
     server->model_name = name && *name ? name : "llama-omni";
 }
 
+/* A session's rings and windows are megabytes. By default glibc learns from the first one freed to keep such blocks in
+ * its heaps, where those of later sessions find no gap that fits, and the process grows for hours. */
+static void give_back_large_blocks(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
 int srv_run(const srv_options *options, const omni_model *model)
 {
     srv server = {.options = options, .model = model, .info = omni_model_get_info(model), .listen_fd = -1};
     int rc = 1;
+    give_back_large_blocks();
     name_model(&server);
     server.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     server.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

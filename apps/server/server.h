@@ -25,6 +25,7 @@ typedef struct srv_options {
     int session_seconds;
     int max_tokens;
     bool early_audio;
+    bool no_speculation;            /* nothing is prepared inside the silence window */
     omni_engine_params engine;
     bool (*stop)(void);             /* asked often and after every signal: end now? */
     bool (*drain)(void);            /* likewise: take nothing new, end when what runs has ended? */

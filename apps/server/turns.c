@@ -33,6 +33,7 @@ void srv_turns_apply(srv_realtime *rt)
     p.prefix_ms = ms_of(turns, "prefix_padding_ms", p.prefix_ms);
     const json_t *threshold = json_object_get(turns, "threshold");
     if (json_is_number(threshold)) p.threshold = (float)json_number_value(threshold);
+    p.speculate = !rt->server->options->no_speculation;
     p.answer = json_is_true(json_object_get(turns, "create_response")) && !rt->transcription;
     p.interrupt = json_is_true(json_object_get(turns, "interrupt_response"));
     srv_seat_turns(rt->seat, &p);

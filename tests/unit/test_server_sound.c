@@ -119,12 +119,33 @@ static void resampling_does_not_depend_on_cuts(void **state)
     free(b);
 }
 
+/* What a stream holds back, in chunks of 20 ms: the person waits for it at both ends of a turn. */
+static void resampling_holds_little_back(void **state)
+{
+    (void)state;
+    static const int rates[][2] = {{24000, 16000}, {16000, 24000}, {8000, 16000}, {16000, 8000}};
+    static const float silence[480];
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        srv_rate *rate = srv_rate_new(rates[i][0], rates[i][1]);
+        const size_t chunk = (size_t)rates[i][0] / 50;
+        size_t made = 0, n;
+        const float *y;
+        assert_non_null(rate);
+        for (int k = 1; k <= 200; k++) {
+            assert_true(srv_rate_run(rate, silence, chunk, false, &y, &n));
+            made += n;
+            assert_true(k * 20 - (double)made * 1000 / rates[i][1] < 25);
+        }
+        srv_rate_free(rate);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_comes_back),  cmocka_unit_test(base64_known_answers),
         cmocka_unit_test(g711_is_consistent), cmocka_unit_test(pcm_is_exact),
-        cmocka_unit_test(resampling_does_not_depend_on_cuts),
+        cmocka_unit_test(resampling_does_not_depend_on_cuts), cmocka_unit_test(resampling_holds_little_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
