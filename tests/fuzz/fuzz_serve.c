@@ -36,10 +36,15 @@ static bool is_over(void)
     return atomic_load(&over);
 }
 
+static bool never(void)
+{
+    return false;
+}
+
 static void *serve(void *model)
 {
     srv_options options = { .host = "127.0.0.1", .port = ntohs(address.sin_port), .session_seconds = 3600,
-                            .max_tokens = 3, .engine = omni_engine_default_params(), .stop = is_over };
+                            .max_tokens = 3, .engine = omni_engine_default_params(), .stop = is_over, .drain = never };
 
     options.engine.n_slots = 8;
     if (srv_run(&options, model) != 0)

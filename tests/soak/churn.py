@@ -31,10 +31,13 @@ def read_arguments():
 
 # A client that asks and then only prints a line for the first sound, to be killed there.
 ASKER = """
-import sys
+import socket, sys
 from realtime_client import Socket
-class At: port = int(sys.argv[1])
-c = Socket(At)
+class At:
+    port = int(sys.argv[1])
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+c = Socket(At())
 c.next()
 c.say("What is the capital of France?")
 c.send("response.create")
