@@ -52,6 +52,7 @@ static const float even_odds = 12.0f;       /* evidence, dB times frames, at whi
 static const float together = 0.75f;       /* weight of all bands' level in the score */
 static const float keep = 1.25f;            /* dB over the noise's score that the smoothed score keeps in speech */
 static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
+static const float faintest = 40.0f;        /* so far below it nothing is speech: a room, a recording's hiss */
 static const float forgetting = 0.02f;      /* of the loudest, per frame */
 
 struct band {
@@ -312,7 +313,7 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float 
     uint64_t ms = OM_VAD_RATE / 1000;
 
     if (vad->state == SPEAKING) {
-        if (speech)
+        if (speech && level > vad->loudest - faintest)
             speech_until(vad, middle + HOP / 2, level);
         else if (vad->n >= vad->end + OM_VAD_TAIL_MS * ms) {
             vad->state = PAUSED;
