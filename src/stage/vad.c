@@ -53,7 +53,8 @@ static const float together = 0.75f;       /* weight of all bands' level in the 
 static const float keep = 1.25f;            /* dB over the noise's score that the smoothed score keeps in speech */
 static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
 static const float faintest = 40.0f;        /* so far below it nothing is speech: a room, a recording's hiss */
-static const float forgetting = 0.02f;      /* of the loudest, per frame */
+static const float forgetting = 0.02f;      /* of the loudest, per frame; in silence: */
+static const float forgetting_all = 0.1f;
 
 struct band {
     int first, last;            /* bins [first, last) */
@@ -136,6 +137,7 @@ void om_vad_reset(om_vad *vad)
     vad->n = vad->n_frames = vad->onset = vad->end = 0;
     vad->score = vad->smooth_score = vad->evidence = 0.0f;
     vad->noise_score = vad->noise_spread = 0.5f;
+    vad->loudest = quietest;
     vad->state = SILENT;
     vad->has_event = false;
 }
@@ -313,7 +315,7 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float 
     uint64_t ms = OM_VAD_RATE / 1000;
 
     if (vad->state == SPEAKING) {
-        if (speech && level > vad->loudest - faintest)
+        if (speech)
             speech_until(vad, middle + HOP / 2, level);
         else if (vad->n >= vad->end + OM_VAD_TAIL_MS * ms) {
             vad->state = PAUSED;
@@ -324,9 +326,10 @@ static void decide(om_vad *vad, bool onset, bool speech, uint64_t middle, float 
         if (vad->onset < vad->end)
             vad->onset = vad->end;
         tell(vad, vad->state == SILENT ? OM_VAD_START : OM_VAD_RESUME, vad->onset);
+        if (vad->state == SILENT || level > vad->loudest)
+            vad->loudest = level;
         vad->state = SPEAKING;
         vad->end = middle + HOP / 2;
-        vad->loudest = level;
     } else if (vad->state == PAUSED && vad->n >= vad->end + (uint64_t)vad->params.silence_ms * ms) {
         vad->state = SILENT;
         tell(vad, OM_VAD_STOP, vad->end);
@@ -339,13 +342,17 @@ static float usual(const om_vad *vad)
     return vad->noise_score + 1.5f * vad->noise_spread;
 }
 
-static void gather_evidence(om_vad *vad, uint64_t middle)
+static void gather_evidence(om_vad *vad, bool faint, uint64_t middle)
 {
     float most = 3.0f * even_odds;
 
+    if (faint)
+        vad->evidence = 0.0f;
+
     if (vad->evidence <= 0.0f)
         vad->onset = middle > HOP / 2 ? middle - HOP / 2 : 0;
-    vad->evidence += vad->score - usual(vad) - slack;
+    if (!faint)
+        vad->evidence += vad->score - usual(vad) - slack;
     vad->evidence = vad->evidence < 0.0f ? 0.0f : vad->evidence > most ? most : vad->evidence;
 }
 
@@ -353,7 +360,7 @@ static void hear_frame(om_vad *vad)
 {
     float level[BANDS + 1];
     uint64_t middle = vad->n - WINDOW / 2;
-    bool speech, quiet;
+    bool faint, speech, quiet;
 
     measure(vad, level);
     if (vad->n_frames < SETTLE) {
@@ -363,10 +370,13 @@ static void hear_frame(om_vad *vad)
     }
     vad->score = score_of(vad, level);
     vad->smooth_score += 0.4f * (vad->score - vad->smooth_score);
-    gather_evidence(vad, middle);
-    speech = vad->smooth_score > vad->noise_score + 0.6f * vad->noise_spread + keep;
+    if (vad->state == SILENT)
+        vad->loudest -= forgetting_all;
+    faint = level[ALL] <= vad->loudest - faintest;
+    gather_evidence(vad, faint, middle);
+    speech = !faint && vad->smooth_score > vad->noise_score + 0.6f * vad->noise_spread + keep;
     decide(vad, om_vad_probability(vad) > vad->params.threshold, speech, middle, level[ALL]);
-    quiet = vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * even_odds;
+    quiet = !faint && (vad->state == SPEAKING ? !speech : vad->evidence < 0.5f * even_odds);
     if (quiet) {
         vad->noise_spread += 0.01f * (fabsf(vad->score - vad->noise_score) - vad->noise_spread);
         vad->noise_score += 0.02f * (vad->score - vad->noise_score);

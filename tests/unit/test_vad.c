@@ -181,6 +181,28 @@ static void gets_used_to_a_new_noise(void **state)
     free(x);
 }
 
+/* A recording ends 300 ms after its speech, and digital silence follows: its hiss, 55 dB below, is no speech. */
+static void a_recordings_hiss_ends_nothing(void **state)
+{
+    const size_t begin = SECOND, end = SECOND * 5 / 2;
+    float *x = calloc(5 * SECOND, sizeof *x);
+    om_vad *vad = new_vad(0.5f, 300);
+    uint32_t seed = 5;
+    heard h;
+
+    (void)state;
+    assert_non_null(x);
+    add_speech(x + begin, end - begin, 0.5f, 1);
+    add_noise(x + begin, end - begin + 300 * MS, 0.35f * 0.5f * powf(10.0f, -55.0f / 20.0f), &seed);
+    listen_to(vad, x, 5 * SECOND, 160, &h);
+    assert_int_equal(h.n, 3);
+    assert_int_equal(h.events[2].kind, OM_VAD_STOP);
+    check_near(h.events[2].at, end, 40, 40);
+    check_near(h.at[2], end + 300 * MS, 40, 60);
+    om_vad_free(vad);
+    free(x);
+}
+
 static void threshold_and_stop(void **state)
 {
     float *x = two_utterances(0.02f, 10.0f);
@@ -237,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_short_gap_is_a_pause),
         cmocka_unit_test(silence_and_noise_are_not_speech),
         cmocka_unit_test(gets_used_to_a_new_noise),
+        cmocka_unit_test(a_recordings_hiss_ends_nothing),
         cmocka_unit_test(threshold_and_stop),
         cmocka_unit_test(refuses_what_it_must),
     };
