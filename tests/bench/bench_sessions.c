@@ -1,7 +1,7 @@
-/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]: the same sessions one at a time and all
+/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]: the same sessions one at a time and all
  * at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
  * asking for so long at its own moments, and the time from the end of a question to the first audio.
- * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header. */
+ * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header. TOKENS: most of an answer; random weights never stop by themselves. */
 #include "omni.h"
 
 #include <math.h>
@@ -15,6 +15,7 @@ enum { MOST = 255, RATE = 16000 };
 
 static float question[RATE * 30];
 static size_t n_question;
+static int max_tokens;
 
 static double cpu(void)
 {
@@ -115,6 +116,8 @@ static omni_engine *new_engine(const omni_model *model, int n, int threads, bool
     omni_session_params sp = omni_session_default_params();
     omni_engine *engine;
 
+    if (max_tokens)
+        sp.max_tokens = max_tokens;
     p.n_slots = n;
     p.n_threads = threads;
     p.batching = batching;
@@ -314,8 +317,9 @@ int main(int argc, char **argv)
     double seconds = argc > 6 ? strtod(argv[6], NULL) : 0.0;
     omni_model *model;
 
+    max_tokens = argc > 7 ? (int)strtol(argv[7], NULL, 10) : 0;
     if (argc < 3 || n < 1 || n > MOST || rounds < 0 || rounds > 64) {
-        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS]]]]\n");
+        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]\n");
         return 2;
     }
     read_question(argv[2]);
