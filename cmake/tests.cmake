@@ -46,7 +46,7 @@ set(_oracle_dir ${PROJECT_BINARY_DIR}/oracle)
 set(_environment OMNI_ORACLE_DIR=${_oracle_dir} OMNI_TEST_MODEL=${PROJECT_SOURCE_DIR}/models/tiny
     OMNI=${PROJECT_BINARY_DIR}/omni OMNI_RPC_SERVER=${OMNI_RPC_SERVER} OMNI_SOURCE_DIR=${PROJECT_SOURCE_DIR} OMNI_BUILD_DIR=${PROJECT_BINARY_DIR}
     ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1
-    PYTHONDONTWRITEBYTECODE=1)
+    OMNI_SANITIZE=${OMNI_SANITIZE} PYTHONDONTWRITEBYTECODE=1)
 
 file(GLOB _oracles CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/tests/oracle tests/oracle/*_oracle.py)
 list(TRANSFORM _oracles REPLACE "_oracle\\.py$" "" OUTPUT_VARIABLE _oracle_names)
