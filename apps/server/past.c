@@ -15,11 +15,15 @@ bool srv_past_ask(srv_past *p, const char *text)
 {
     const size_t n = p->n_question, m = strlen(text), gap = n && m ? 1 : 0;
     if (n + m > MOST_QUESTION) return true;
-    char *both = realloc(p->question, n + gap + m + 1);
-    if (!both) return false;
-    if (gap) both[n] = ' ';
-    memcpy(both + n + gap, text, m + 1);
-    p->question = both;
+    if (n + gap + m + 1 > p->cap_question || !p->question) {    /* doubled: a body may hold a million words of one letter */
+        const size_t cap = 2 * (n + gap + m + 1);
+        char *both = realloc(p->question, cap);
+        if (!both) return false;
+        p->question = both;
+        p->cap_question = cap;
+    }
+    if (gap) p->question[n] = ' ';
+    memcpy(p->question + n + gap, text, m + 1);
     p->n_question = n + gap + m;
     return true;
 }
@@ -35,7 +39,7 @@ bool srv_past_answer(srv_past *p, const char *text)
     }
     srv_exchange turn = {p->question ? p->question : strdup(""), strdup(text)};
     p->question = NULL;
-    p->n_question = 0;
+    p->n_question = p->cap_question = 0;
     p->turns[p->n++] = turn;
     return turn.question && turn.answer;
 }

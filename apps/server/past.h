@@ -10,7 +10,7 @@ typedef struct srv_past {
     srv_exchange *turns;            /* oldest first */
     size_t n, cap;
     char *question;                 /* asked since the last answer, malloc'ed; NULL: nothing */
-    size_t n_question;              /* its bytes */
+    size_t n_question, cap_question;    /* its bytes, and room */
 } srv_past;
 
 /* In the order of the conversation. Several questions become one (of more than the library takes the rest is dropped); an
