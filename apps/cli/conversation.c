@@ -26,7 +26,7 @@ bool cli_bundled_model(char *path, size_t size)
 {
     char exe[PATH_MAX];
     const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    if (n <= 0) return false;
+    if (n <= 0 || !path) return false;     /* gcc under the undefined sanitizer thinks it might be NULL */
     exe[n] = 0;
     char *slash = strrchr(exe, '/');
     if (slash) *slash = 0;
