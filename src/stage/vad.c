@@ -54,7 +54,7 @@ static const float keep = 1.25f;            /* dB over the noise's score that th
 static const float dying = 20.0f;           /* so far below the loudest, speech is fading away */
 static const float faintest = 40.0f;        /* so far below it nothing is speech: a room, a recording's hiss */
 static const float forgetting = 0.02f;      /* of the loudest, per frame; in silence: */
-static const float forgetting_all = 0.1f;
+static const float forgetting_all = 0.5f;
 
 struct band {
     int first, last;            /* bins [first, last) */
