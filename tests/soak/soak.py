@@ -8,6 +8,7 @@ or left without an answer. Exit code 0: passed. Run by `make soak`.
 """
 
 import argparse
+import glob
 import json
 import os
 import statistics
@@ -61,7 +62,8 @@ def converse(server, options, minutes, seed):
     memory.start()
     before, began = cpu_seconds(server), time.monotonic()
     r = subprocess.run([options.omni, "bench", "--serve", "ws://127.0.0.1:%d" % server.port, "--sessions", str(options.sessions),
-                        "--minutes", str(minutes), "--seed", str(seed), "--json"], capture_output=True, timeout=60 * minutes + 300)
+                        "--minutes", str(minutes), "--seed", str(seed), "--json",
+                        *sorted(glob.glob(os.path.join(options.model, "questions", "*.wav")))], capture_output=True, timeout=60 * minutes + 300)
     memory.over.set()
     memory.join()
     if r.returncode != 0:
