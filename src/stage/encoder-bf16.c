@@ -43,7 +43,7 @@ TARGET static inline __mmask16 lanes(size_t left)
     return (__mmask16)(left < 16 ? (1u << left) - 1u : 0xFFFFu);
 }
 
-TARGET void om_to_bf16(const float *x, void *y, size_t n)
+TARGET static void to_bf16(const float *x, void *y, size_t n)
 {
     uint16_t *out = y;
     for (size_t i = 0; i < n; i += 16) {
@@ -51,6 +51,12 @@ TARGET void om_to_bf16(const float *x, void *y, size_t n)
         const __m256i h = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(m, x + i));
         _mm256_mask_storeu_epi16(out + i, m, h);
     }
+}
+
+void om_to_bf16(const float *x, void *y, size_t n)
+{
+    if (om_cpu_has_bf16()) to_bf16(x, y, n);
+    else ggml_fp32_to_bf16_row(x, y, (int64_t)n);
 }
 
 /* ---- layer norm ------------------------------------------------------------- */
@@ -95,7 +101,7 @@ static void norm_op(struct ggml_tensor *dst, int ith, int nth, void *user)
             norm_row(from, w, b, *eps, (int)c, (float *)dst->data + r * c);
         } else {
             norm_row(from, w, b, *eps, (int)c, row);
-            om_to_bf16(row, (ggml_bf16_t *)dst->data + r * c, (size_t)c);
+            to_bf16(row, (ggml_bf16_t *)dst->data + r * c, (size_t)c);
         }
     }
 }
@@ -320,7 +326,7 @@ static void attend(struct ggml_tensor *dst, const tile *t, size_t head, size_t f
             store_row(t->out + r * HEAD, 1.0f / sum[r], v_bias, (float *)dst->data + at);
         } else {
             store_row(t->out + r * HEAD, 1.0f / sum[r], v_bias, t->scores);
-            om_to_bf16(t->scores, (ggml_bf16_t *)dst->data + at, HEAD);
+            to_bf16(t->scores, (ggml_bf16_t *)dst->data + at, HEAD);
         }
     }
 }

@@ -33,7 +33,7 @@ enum { OM_BF16_HEAD = 64 };          /* the one head width the attention below i
 /* False: the functions below return NULL. */
 bool om_cpu_has_bf16(void);
 
-void om_to_bf16(const float *x, void *y, size_t n);   /* rounds to nearest even */
+void om_to_bf16(const float *x, void *y, size_t n);   /* rounds to nearest even, on any processor */
 
 /* Layer norm with weight and bias: ggml_add(ggml_mul(ggml_norm(x), weight), bias). x [T][C] f32 to type F32
  * or BF16. eps is borrowed while the graph lives. */
