@@ -29,7 +29,10 @@ if(TARGET omni)
     if(NOT OMNI_DEB)    # which compresses it
         install(FILES docs/omni.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
     endif()
+    # The pages as they lie in the source, so that their links lead somewhere.
+    install(FILES README.md MODEL.md SPEED.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llama-omni)
+    install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llama-omni FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
     install(FILES deploy/nginx/omni.conf DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/llama-omni/examples RENAME nginx-omni.conf)
     install(DIRECTORY models/tiny DESTINATION ${CMAKE_INSTALL_DATADIR}/llama-omni/models OPTIONAL
-        FILES_MATCHING PATTERN "*.gguf" PATTERN "*.wav" PATTERN "*.md")
+        FILES_MATCHING PATTERN "*.gguf" PATTERN "*.wav" PATTERN "*.md" PATTERN "questions.txt")
 endif()

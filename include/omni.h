@@ -1,7 +1,7 @@
 /*
  * omni.h - speech in, text and speech out.
  *
- * The only public header of libomni. A complete program:
+ * The only public header of libomni. A whole program, but for your microphone and loudspeaker:
  *
  *     #include <omni.h>
  *     #include <stdio.h>
@@ -21,9 +21,11 @@
  *         omni_event ev;
  *         for (;;) {
  *             int rc = omni_session_next_event(session, &ev);
- *             if (rc == OMNI_AGAIN) { omni_engine_step(engine); continue; }
+ *             if (rc == OMNI_AGAIN && omni_engine_step(engine) >= 0) continue;
+ *             if (rc != OMNI_OK) return fprintf(stderr, "%s\n", omni_last_error()), 1;
  *             if (ev.type == OMNI_EVENT_TEXT)  fwrite(ev.text, 1, ev.n_text, stdout);
  *             if (ev.type == OMNI_EVENT_AUDIO) play_my_speaker(ev.audio, ev.n_audio);
+ *             if (ev.type == OMNI_EVENT_FAILED) fprintf(stderr, "%s\n", ev.text);
  *             if (ev.type >= OMNI_EVENT_END)   break;   // END, CANCELLED or FAILED
  *         }
  *         omni_session_free(session);

@@ -3,7 +3,7 @@
 
     score_vad.py BENCH_VAD WORK_DIR [-n 200] [--silence 500] [--threshold 0.5] [--levels -6 -21 -36] [--snr 20 10]
 
-BENCH_VAD is build/bench/bench_vad (cmake --build build --target benches). The utterances are made once with flite and
+BENCH_VAD is build/test/bench/bench_vad (cmake --build build/test --target benches). The utterances are made once with flite and
 espeak-ng and kept in WORK_DIR. Every condition is one long stream: noise throughout, the utterances 1.2 to 2.5 s apart.
 
 miss      an utterance in which no speech was found
