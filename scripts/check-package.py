@@ -6,6 +6,9 @@
 BUILD has the .deb; WORK keeps the base system between runs. There is no container engine in this: FROM, COPY, RUN,
 USER, ENTRYPOINT, CMD and HEALTHCHECK are done by chroot. Without --build-stage the first stage of the Dockerfile, which
 compiles everything once more, is left out, and its COPY --from takes the package of BUILD.
+
+/proc, /dev and a cache of this machine are mounted into WORK. That is done in a mount namespace of this process's own, so
+that they are gone with it however it ends, and nothing is deleted before what is mounted below it has been taken away.
 """
 
 import contextlib
@@ -22,6 +25,31 @@ import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PORT = 8080
+NAMESPACE = "CHECK_PACKAGE_NAMESPACE"
+
+
+def alone():
+    """Goes on in a mount namespace of its own: what is mounted here is not there for others, nor after a kill."""
+    if NAMESPACE not in os.environ:
+        os.environ[NAMESPACE] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, os.path.abspath(__file__), *sys.argv[1:]])
+    assert os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/%d/ns/mnt" % os.getppid()), "not in a mount namespace of its own"
+
+
+def mounts_below(folder):
+    """Mount points in the folder, or the folder itself, the latest first."""
+    folder = os.path.realpath(folder)
+    with open("/proc/self/mountinfo") as f:
+        points = [line.split()[4].encode().decode("unicode_escape") for line in f]
+    return [p for p in reversed(points) if p == folder or p.startswith(folder + "/")]
+
+
+def remove(folder):
+    """The folder, and nothing that is mounted in it."""
+    for point in mounts_below(folder):
+        run("umount", "-l", point)
+    assert not mounts_below(folder), mounts_below(folder)
+    run("rm", "-rf", "--one-file-system", folder)
 
 
 def run(*args, **kwargs):
@@ -33,7 +61,7 @@ def base(work):
     """A Debian 12 as in the image debian:12-slim, near enough: minbase."""
     folder = os.path.join(work, "bookworm")
     if not os.path.exists(os.path.join(folder, "complete")):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
         run("debootstrap", "--variant=minbase", "bookworm", folder, stdout=subprocess.DEVNULL)
         open(os.path.join(folder, "complete"), "w").close()
     return folder
@@ -44,16 +72,15 @@ def system(work, name):
     """A copy of the base with /proc, /dev and what this machine has built of llama.cpp; removed afterwards."""
     folder = os.path.join(work, name)
     with contextlib.ExitStack() as undo:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
+        undo.callback(remove, folder)
         run("cp", "-a", base(work), folder)
-        undo.callback(shutil.rmtree, folder)
         shutil.copy("/etc/resolv.conf", folder + "/etc/resolv.conf")
         cache = os.path.expanduser("~/.cache/llama-omni")
         os.makedirs(cache, exist_ok=True)
         for what, to in (("/proc", "/proc"), ("/dev", "/dev"), (cache, "/root/.cache/llama-omni")):
             os.makedirs(folder + to, exist_ok=True)
             run("mount", "--bind", what, folder + to)
-            undo.callback(subprocess.run, ["umount", folder + to], check=True)
         yield folder
 
 
@@ -139,13 +166,18 @@ def ask(key, port=PORT):
 def start(command, env):
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
     line = process.stdout.readline().decode()
-    assert line.startswith("listening on"), (line, process.poll())
+    if not line.startswith("listening on"):
+        process.kill()
+        raise AssertionError((line, process.wait()))
     return process
 
 
 def stop(process):
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    try:
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()      # no effect on one that has ended
 
 
 def check_package(work, deb):
@@ -220,6 +252,7 @@ def check_dockerfile(work, build, build_stage):
 
 
 def main():
+    alone()
     build, work = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     os.makedirs(work, exist_ok=True)
     debs = glob.glob(os.path.join(build, "*.deb"))
