@@ -158,7 +158,7 @@ static int verify(om_job *j, const output *f)
             rc = om_fail(OMNI_ERR_FORMAT, "%s: tensor %s differs from its source by %.3g of its size, more than the type %s "
                          "explains; was the disk full or failing?", f->path, m->name, d.rms,
                          ggml_type_name((enum ggml_type)t.desc->type));
-        worst = d.rms > worst ? d.rms : worst;
+        worst = d.rms <= worst ? worst : d.rms;
         if (!rc && progress(j, (uint64_t)i + 1, (uint64_t)f->list.n))
             rc = OMNI_AGAIN;
     }

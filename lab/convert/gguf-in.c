@@ -117,8 +117,12 @@ static bool rounded_well(enum ggml_type type, const float *a, const float *b, in
         double most = 0, apart = 0;
 
         for (int64_t k = i; k < i + block; k++) {
+            const double d = fabs((double)a[k] - (double)b[k]);
+
+            if (isnan(d))       /* fmax would drop it */
+                return false;
             most = fmax(most, fabs((double)a[k]));
-            apart = fmax(apart, fabs((double)a[k] - (double)b[k]));
+            apart = fmax(apart, d);
         }
         if (!(apart <= limit(type, most)))
             return false;

@@ -89,6 +89,8 @@ static void each_type_stays_within_its_error(void **state)
         numbers[100] += 0.02f;       /* more than any of them explains, f16's 2^-11 above all */
         assert_true(compare(path).within == (types[i].type == GGML_TYPE_Q4_0));
         numbers[100] -= 0.02f;
+        numbers[101] = NAN;     /* no number is near it */
+        assert_false(compare(path).within);
         assert_false(is_there("out.gguf.part"));
         fill(NULL);
     }
