@@ -172,7 +172,7 @@ static int write_output(om_job *j, output *f, enum ggml_type type)
 {
     int rc = fingerprint(j, f);
 
-    if (!rc && !j->o->force && om_provenance_matches(f->path, f->fingerprint)) {
+    if (!rc && !j->o->force && om_provenance_matches(f->path, f->fingerprint, om_llm_file_type(f->type_name))) {
         om_job_note(j, "%s: it is there already and made of the same files: left as it is", f->path);
     } else if (!rc) {
         if (!j->sums.running && !j->sums.files[0].hex[0])

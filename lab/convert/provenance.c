@@ -78,16 +78,18 @@ int om_provenance_set(struct gguf_context *g, const om_checksums *files, const c
     return enough ? OMNI_OK : om_fail(OMNI_ERR_MEMORY, "out of memory for the list of sources");
 }
 
-bool om_provenance_matches(const char *path, const char *fingerprint)
+bool om_provenance_matches(const char *path, const char *fingerprint, int file_type)
 {
     om_weights *w = NULL;
     const char *found = NULL;
+    int type;
     bool same;
 
     if (om_weights_open(path, &w) != OMNI_OK)
         return false;
     same = om_weights_has(w, "omni.convert.fingerprint") &&
-           om_weights_str(w, "omni.convert.fingerprint", &found) == OMNI_OK && strcmp(found, fingerprint) == 0;
+           om_weights_str(w, "omni.convert.fingerprint", &found) == OMNI_OK && strcmp(found, fingerprint) == 0 &&
+           om_weights_u32(w, "general.file_type", 0, INT32_MAX, &type) == OMNI_OK && type == file_type;
     om_weights_free(w);
     return same;
 }

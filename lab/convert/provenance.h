@@ -22,8 +22,9 @@ int om_fingerprint(const om_checksums *files, const char *options, char hex[OM_D
 /* Sets all keys; sums that are not known yet are as long as those that will be. ERR_MEMORY. */
 int om_provenance_set(struct gguf_context *g, const om_checksums *files, const char *fingerprint);
 
-/* Is there a complete file at path with this fingerprint? */
-bool om_provenance_matches(const char *path, const char *fingerprint);
+/* Is there a complete file at path with this fingerprint and this general.file_type? (A quantised file keeps the
+ * fingerprint of the file it was made of.) */
+bool om_provenance_matches(const char *path, const char *fingerprint, int file_type);
 
 /* A line about a file that is known by name or sum, or "" when there is nothing to say: that it is the published
  * one, or that it is not, with both sums. */

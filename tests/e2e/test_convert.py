@@ -106,6 +106,18 @@ class Convert(unittest.TestCase):
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertEqual(contents(out), before, options)
 
+    def test_a_quantised_file_is_not_what_convert_makes(self):
+        """llama.cpp copies the fingerprint of the file it reads."""
+        out = self.converted("published", "f16")
+        before = contents(out)
+        llm = next(f"{out}/{name}" for name in before if "-speech" not in name)
+        r = run("quantize", llm, f"{self.dir}/other.gguf", "q8_0")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        os.replace(f"{self.dir}/other.gguf", llm)
+        r = convert("published", out, "--llm-type", "f16", "--speech-type", "f16")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertTrue(contents(out) == before)
+
     def test_types_of_the_quantiser(self):
         for kind in ("bf16", "q4_0", "q4_k_m", "q6_k"):
             out = f"{self.dir}/wide-{kind}"
