@@ -101,15 +101,17 @@ static int fold(om_origin *o, const char *theirs, om_mapped *m)
         double square = 0;
 
         rc = om_source_read(o->source, g, i, 1, &gain);
+        if (rc)
+            break;
         for (int64_t k = 0; k < row; k++)
             square += (double)x[k] * (double)x[k];
-        if (!rc && (!isfinite(square) || !isfinite(gain)))
+        if (!isfinite(square) || !isfinite(gain))
             rc = om_fail(OMNI_ERR_MODEL, "%s: tensor %s: row %lld, or its length in %s: found a number that is not finite; "
                          "the checkpoint is damaged", o->source->files[v->file].path, v->name, (long long)i, g->name);
         if (!rc && square == 0)
             rc = om_fail(OMNI_ERR_MODEL, "%s: tensor %s: row %lld is zero, which has no direction",
                          o->source->files[v->file].path, v->name, (long long)i);
-        for (int64_t k = 0; k < row; k++)
+        for (int64_t k = 0; !rc && k < row; k++)
             x[k] = (float)((double)x[k] * ((double)gain / sqrt(square)));
     }
     m->how = OM_HOW_FOLD;

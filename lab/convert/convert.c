@@ -270,6 +270,20 @@ static int run(om_job *j)
     return rc;
 }
 
+static int set_result(const om_job *j, om_convert_result *result)
+{
+    const om_convert_result r = {.llm = om_strdup(j->llm_path),
+                                 .speech = j->config.has_speech ? om_strdup(j->speech_path) : NULL};
+
+    if (r.llm && (r.speech || !j->config.has_speech)) {
+        *result = r;
+        return OMNI_OK;
+    }
+    om_free(r.llm);
+    om_free(r.speech);
+    return om_fail(OMNI_ERR_MEMORY, "out of memory");
+}
+
 int om_convert(const om_convert_options *options, const om_convert_watch *watch, om_convert_result *result)
 {
     om_job *j = om_calloc(1, sizeof *j);
@@ -280,12 +294,8 @@ int om_convert(const om_convert_options *options, const om_convert_watch *watch,
     j->o = options;
     j->watch = watch;
     rc = run(j);
-    if (!rc && result) {
-        *result = (om_convert_result){.llm = om_strdup(j->llm_path),
-                                      .speech = j->config.has_speech ? om_strdup(j->speech_path) : NULL};
-        if (!result->llm || (j->config.has_speech && !result->speech))
-            rc = om_fail(OMNI_ERR_MEMORY, "out of memory");
-    }
+    if (!rc && result)
+        rc = set_result(j, result);
     om_job_close(j);
     return rc;
 }

@@ -62,7 +62,7 @@ int om_provenance_set(struct gguf_context *g, const om_checksums *files, const c
 
     for (size_t i = 0; enough && i < n; i++) {
         names[i] = base_name(files->files[i].path);
-        sums[i] = files->files[i].hex[0] && !files->running ? files->files[i].hex : UNKNOWN;
+        sums[i] = !files->running && files->files[i].hex[0] ? files->files[i].hex : UNKNOWN;
         bytes[i] = files->files[i].bytes;
     }
     if (enough) {
