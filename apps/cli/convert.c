@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include "../../lab/convert/convert.h"
+#include "../../lab/convert/part-file.h"
 
 #include <omni.h>
 
@@ -50,8 +51,9 @@ int cli_convert(const cli_args *args)
     if (!options.hf) return cli_usage("convert: --hf is missing: wanted the folder of a Hugging Face checkpoint");
     if (!options.out) return cli_usage("convert: -o FOLDER is missing");
     if (args->n_inputs) return cli_usage("convert: found '%s', wanted options only", args->inputs[0].text);
-    const om_convert_watch watch = {.user = &quiet, .progress = see_progress, .note = see_note};
+    const om_convert_watch watch = {.user = &quiet, .progress = see_progress, .note = see_note, .unstoppable = cli_interrupt_at_once};
     om_convert_result result = {NULL, NULL};
+    om_part_file_tell(cli_interrupt_add_file, cli_interrupt_remove_file);
     cli_interrupt_watch(true);
     const int rc = om_convert(&options, &watch, &result);
     cli_interrupt_watch(false);

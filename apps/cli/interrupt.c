@@ -2,6 +2,7 @@
 #include "interrupt.h"
 
 #include "options.h"
+#include "report.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -57,6 +58,15 @@ void cli_interrupt_session(omni_session *session)
 void cli_interrupt_watch(bool on)
 {
     atomic_store(&watched, on);
+}
+
+int cli_interrupt_at_once(void *user, const char *what, bool on)
+{
+    (void)user;
+    if (on) cli_busy(what);
+    else cli_progress_end();
+    atomic_store(&watched, !on);
+    return on && cli_interrupted();
 }
 
 bool cli_interrupted(void)

@@ -16,6 +16,9 @@ void cli_interrupt_session(omni_session *session);
 /* While watched, the running code promises to ask cli_interrupted often. */
 void cli_interrupt_watch(bool on);
 bool cli_interrupted(void);
+/* on: what runs now asks nobody, so the next signal ends the process, files removed; non-zero when one has come
+ * already. off: back to being watched. what is shown meanwhile; user is not used. */
+int  cli_interrupt_at_once(void *user, const char *what, bool on);
 /* From now on SIGUSR1 asks the run to take nothing new; without it that signal ends the process. */
 void cli_drain_watch(void);
 bool cli_drained(void);

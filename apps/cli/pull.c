@@ -5,6 +5,8 @@
 #include "report.h"
 
 #include "../../lab/convert/convert.h"
+#include "../../lab/convert/llm-quantize.h"
+#include "../../lab/convert/part-file.h"
 #include "../../lab/pull/licence.h"
 #include "../../lab/pull/paths.h"
 #include "../../lab/pull/pull.h"
@@ -106,7 +108,8 @@ static int convert(pull *p)
         .vocoder = cli_text(p->args, CLI_VOCODER, p->result.vocoder),
         .vocoder_config = cli_text(p->args, CLI_VOCODER_CONFIG, p->result.vocoder_config),
     };
-    const om_convert_watch watch = {.user = p, .progress = see_convert, .note = see_note};
+    const om_convert_watch watch = {.user = p, .progress = see_convert, .note = see_note,
+                                    .unstoppable = cli_interrupt_at_once};
     int rc = om_make_parents(out);
     if (rc == OMNI_OK) rc = om_convert(&options, &watch, NULL);
     cli_progress_end();
@@ -130,6 +133,7 @@ int cli_pull(const cli_args *args)
     p.options.own_vocoder = cli_given(args, CLI_VOCODER);
     int rc = check_terms(&p);
     if (rc != CLI_OK) return rc;
+    om_part_file_tell(cli_interrupt_add_file, cli_interrupt_remove_file);
     cli_interrupt_watch(true);
     rc = fetch(&p);
     if (rc == CLI_OK && !p.result.ready && !cli_given(args, CLI_NO_CONVERT)) rc = convert(&p);

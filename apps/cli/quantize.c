@@ -3,6 +3,7 @@
 #include "options.h"
 #include "report.h"
 
+#include "../../lab/convert/part-file.h"
 #include "../../lab/convert/quantize.h"
 
 #include <omni.h>
@@ -29,10 +30,12 @@ static int see_tensor(void *user, const char *name, const char *from, const char
 int cli_quantize(const cli_args *args)
 {
     bool begun = false;
-    const om_quantize_watch watch = {.user = &begun, .progress = see_progress, .tensor = see_tensor};
+    const om_quantize_watch watch = {.user = &begun, .progress = see_progress, .tensor = see_tensor,
+                                     .unstoppable = cli_interrupt_at_once};
     uint64_t bytes = 0;
     if (args->n_inputs != 3) return cli_usage("quantize: found %zu arguments, wanted three: IN.gguf OUT.gguf TYPE", args->n_inputs);
     const char *in = args->inputs[0].text, *out = args->inputs[1].text, *type = args->inputs[2].text;
+    om_part_file_tell(cli_interrupt_add_file, cli_interrupt_remove_file);
     cli_interrupt_watch(true);
     const int rc = om_quantize(in, out, type, (int)cli_integer(args, CLI_THREADS, 0), &watch, &bytes);
     cli_interrupt_watch(false);

@@ -109,6 +109,22 @@ static int write_directly(om_job *j, output *f)
     return rc;
 }
 
+static int unstoppable(const om_job *j, bool begins)
+{
+    return j->watch && j->watch->unstoppable ? j->watch->unstoppable(j->watch->user, j->what, begins) : 0;
+}
+
+static int quantise(om_job *j, const char *from, const char *to, const char *type)
+{
+    j->what = "quantising";
+    if (progress(j, 0, 1))
+        return OMNI_AGAIN;
+    const int rc = unstoppable(j, true) ? OMNI_AGAIN : om_llm_quantize(from, to, type, 0);
+
+    unstoppable(j, false);
+    return rc;
+}
+
 /* Types that only llama.cpp makes: by way of a file of 16-bit numbers. */
 static int write_quantised(om_job *j, output *f)
 {
@@ -123,11 +139,8 @@ static int write_quantised(om_job *j, output *f)
         rc = om_part_file_open(&whole, middle);
     if (!rc)
         rc = write_part(j, f, &whole);
-    j->what = "quantising";
-    if (!rc && progress(j, 0, 1))
-        rc = OMNI_AGAIN;
     if (!rc)
-        rc = om_llm_quantize(whole.part, part.part, f->type_name, 0);
+        rc = quantise(j, whole.part, part.part, f->type_name);
     om_part_file_discard(&whole);
     if (!rc)
         rc = om_part_file_commit(&part);

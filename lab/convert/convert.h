@@ -24,11 +24,13 @@ typedef struct om_convert_options {
     bool        force;          /* write files anew that are there and match                                     */
 } om_convert_options;
 
-/* Called from om_convert's thread. Either may be NULL. */
+/* Called from om_convert's thread. Any may be NULL. */
 typedef struct om_convert_watch {
     void *user;
     int  (*progress)(void *user, const char *what, double done);   /* done in [0, 1]; non-zero stops             */
     void (*note)(void *user, const char *line);                    /* what was decided, and warnings             */
+    /* Before (begins) and after work that asks nobody: to stop it is to end the process. Non-zero when it begins stops. */
+    int  (*unstoppable)(void *user, const char *what, bool begins);
 } om_convert_watch;
 
 /* Paths of the two files, for the caller to om_free. */

@@ -13,6 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static int  (*told_add)(const char *part);
+static void (*told_remove)(int slot);
+
+void om_part_file_tell(int (*add)(const char *part), void (*remove)(int slot))
+{
+    told_add = add;
+    told_remove = remove;
+}
+
 static int failed(const om_part_file *f, const char *what, int why)
 {
     return om_fail(OMNI_ERR_IO, "%s: %s: %s", f->part, what, strerror(why));
@@ -56,6 +65,8 @@ int om_part_file_open(om_part_file *f, const char *path)
     snprintf(f->part, room, "%s.part", path);
     f->fd = open(f->part, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     rc = f->fd < 0 ? failed(f, "can not be written", errno) : lock(f);
+    if (!rc && told_add)
+        f->slot = told_add(f->part);
     if (!rc && ftruncate(f->fd, 0) != 0)
         rc = failed(f, "can not be written", errno);
     if (rc)
@@ -106,6 +117,15 @@ static void sync_folder(const char *path)
     om_free(folder);
 }
 
+/* Before the lock is given up: then the name may be another process's. */
+static void let_go(om_part_file *f)
+{
+    if (told_remove)
+        told_remove(f->slot);
+    close(f->fd);
+    f->fd = -1;
+}
+
 int om_part_file_commit(om_part_file *f)
 {
     int rc = OMNI_OK;
@@ -116,8 +136,7 @@ int om_part_file_commit(om_part_file *f)
         rc = om_fail(OMNI_ERR_IO, "%s: can not be renamed to %s: %s", f->part, f->path, strerror(errno));
     if (!rc) {
         sync_folder(f->path);
-        close(f->fd);
-        f->fd = -1;
+        let_go(f);
     }
     om_part_file_discard(f);
     return rc;
@@ -127,7 +146,7 @@ void om_part_file_discard(om_part_file *f)
 {
     if (f->fd >= 0) {
         unlink(f->part);
-        close(f->fd);
+        let_go(f);
     }
     om_free(f->path);
     om_free(f->part);

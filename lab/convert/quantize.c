@@ -92,6 +92,20 @@ static int write_speech(job *j)
     return rc;
 }
 
+/* ---- LLM files --------------------------------------------------------------------------- */
+
+static int write_llm(job *j, int threads)
+{
+    const om_quantize_watch *w = j->watch;
+    const bool ask = w && w->unstoppable;
+    const int rc = ask && w->unstoppable(w->user, "quantising", true) ? OMNI_AGAIN
+        : om_llm_quantize(j->in_path, j->part.part, j->type, threads);
+
+    if (ask)
+        w->unstoppable(w->user, "quantising", false);
+    return rc;
+}
+
 /* ---- both kinds --------------------------------------------------------------------------- */
 
 /* Quantising what is quantised loses twice; llama.cpp refuses it too. */
@@ -148,7 +162,7 @@ static int run(job *j, int threads, uint64_t *bytes)
     if (strcmp(architecture, OM_SPEECH_ARCHITECTURE) == 0)
         rc = write_speech(j);
     else
-        rc = om_llm_quantize(j->in_path, j->part.part, j->type, threads);
+        rc = write_llm(j, threads);
     if (!rc)
         rc = report(j, bytes);
     return rc ? rc : om_part_file_commit(&j->part);

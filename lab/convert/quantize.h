@@ -2,14 +2,18 @@
 #ifndef OM_QUANTIZE_H
 #define OM_QUANTIZE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+/* Any may be NULL. */
 typedef struct om_quantize_watch {
     void *user;
     int  (*progress)(void *user, const char *what, double done);    /* non-zero stops */
     /* For every tensor in the end: its types before and after, its bytes after, and the rms of the difference relative
      * to its own; non-zero stops. */
     int  (*tensor)(void *user, const char *name, const char *from, const char *to, uint64_t bytes, double rms);
+    /* Before (begins) and after work that asks nobody: to stop it is to end the process. Non-zero when it begins stops. */
+    int  (*unstoppable)(void *user, const char *what, bool begins);
 } om_quantize_watch;
 
 /* The types a speech file can have, "f32|f16|bf16|q8_0". */
