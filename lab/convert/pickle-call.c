@@ -121,13 +121,19 @@ static int make_tensor(om_pickle *p, const om_pickle_value *args, om_pickle_valu
 
 /* ---- numpy's numbers -------------------------------------------------------------------- */
 
+/* strchr finds the NUL at the end of its text too. */
+static bool one_of(const char *set, char c)
+{
+    return c && strchr(set, c);
+}
+
 /* Kind and bytes of each in one number: 'f' << 8 | 8. */
 static int make_dtype(om_pickle *p, const om_pickle_value *args, om_pickle_value **out)
 {
     const om_pickle_value *name = arg(args, 0, OM_PICKLE_TEXT);
     int rc;
 
-    if (!name || name->text.n != 2 || !strchr("fiub", name->text.bytes[0]) || !strchr("1248", name->text.bytes[1]))
+    if (!name || name->text.n != 2 || !one_of("fiub", name->text.bytes[0]) || !one_of("1248", name->text.bytes[1]))
         return om_pickle_odd(p, "a numpy type that is no number");
     rc = om_pickle_make(p, OM_PICKLE_DTYPE, out);
     if (!rc)
@@ -267,7 +273,7 @@ int om_pickle_build(om_pickle *p, om_pickle_value *object, const om_pickle_value
     if (object->kind != OM_PICKLE_DTYPE || state->kind != OM_PICKLE_TUPLE)
         return om_pickle_odd(p, "a state for something that has none");
     order = arg(state, 1, OM_PICKLE_TEXT);
-    if (!order || order->text.n != 1 || !strchr("<|=", order->text.bytes[0]))
+    if (!order || order->text.n != 1 || !one_of("<|=", order->text.bytes[0]))
         return om_pickle_odd(p, "a numpy type whose lowest byte does not come first");
     return OMNI_OK;
 }

@@ -112,6 +112,8 @@ static void refusals(void **state)
     REFUSED("\x80\2K\1}b.", "has none");
     REFUSED("\x80\2ctorch._utils\n_rebuild_tensor_v2\n)R.", "without storage");
     REFUSED("\x80\2cnumpy\ndtype\nX\2\0\0\0O8\x85R.", "no number");
+    REFUSED("\x80\2cnumpy\ndtype\nX\2\0\0\0f\0\x85R.", "no number");
+    REFUSED("\x80\2cnumpy\ndtype\nX\2\0\0\0\0008\x85R.", "no number");
     REFUSED("\x80\2cnumpy\ndtype\nX\2\0\0\0f8\x85R(K\3X\1\0\0\0>tb.", "lowest byte");
 }
 
