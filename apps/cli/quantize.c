@@ -37,7 +37,7 @@ int cli_quantize(const cli_args *args)
     const char *in = args->inputs[0].text, *out = args->inputs[1].text, *type = args->inputs[2].text;
     om_part_file_tell(cli_interrupt_add_file, cli_interrupt_remove_file);
     cli_interrupt_watch(true);
-    const int rc = om_quantize(in, out, type, (int)cli_integer(args, CLI_THREADS, 0), &watch, &bytes);
+    const int rc = om_quantize(in, out, type, (int)cli_integer(args, CLI_QUANTIZE_THREADS, 0), &watch, &bytes);
     cli_interrupt_watch(false);
     cli_progress_end();
     if (rc == OMNI_AGAIN) return CLI_INTERRUPTED;
