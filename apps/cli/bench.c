@@ -230,9 +230,9 @@ static void print_head(const bench *b)
     const omni_model_info *m = r->info;
     char load[32];
     printf("omni %s on %s\n", omni_version(), r->processor);
-    printf("model     %s (%s), files of %.2f + %.2f GB, loaded in %s\n", m->name, m->llm_description,
-           (double)m->llm_bytes * 1e-9, (double)m->speech_bytes * 1e-9,
-           cli_duration(r->load_seconds, load, sizeof load));
+    cli_print("model     %s (%s), files of %.2f + %.2f GB, loaded in %s\n", m->name, m->llm_description,
+              (double)m->llm_bytes * 1e-9, (double)m->speech_bytes * 1e-9,
+              cli_duration(r->load_seconds, load, sizeof load));
     printf("question  %s, %.2f s; window %.2f s\n", r->question, r->question_seconds,
            (double)m->window_samples / m->sample_rate_in);
     if (r->threads) printf("threads   %d\n", r->threads);

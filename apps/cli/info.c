@@ -25,13 +25,13 @@ static const char *big(uint64_t n, char *text, size_t size)
 static void file_line(const char *what, const char *path, uint64_t bytes, uint64_t parameters)
 {
     char b[32], p[32];
-    printf("%-12s %s, %sB, %s parameters\n", what, path, big(bytes, b, sizeof b),
+    cli_print("%-12s %s, %sB, %s parameters\n", what, path, big(bytes, b, sizeof b),
            big(parameters, p, sizeof p));
 }
 
 static void print_info(const omni_model_info *m)
 {
-    printf("%-12s %s (%s)\n", "model", m->name, m->llm_description);
+    cli_print("%-12s %s (%s)\n", "model", m->name, m->llm_description);
     file_line("llm file", m->llm_path, m->llm_bytes, m->llm_parameters);
     file_line("speech file", m->speech_path, m->speech_bytes, m->speech_parameters);
     printf("%-12s %d Hz in, at most %.2f s per question; %d Hz out\n", "sound", m->sample_rate_in,
@@ -50,7 +50,7 @@ static void print_info(const omni_model_info *m)
 static int see_metadata(void *user, const char *file, const char *key, const char *value)
 {
     if (*(const bool *)user) return cli_json_metadata(stdout, file, key, value);
-    printf("%-7s %s = %s\n", file, key, value);
+    cli_print("%-7s %s = %s\n", file, key, value);
     return 0;
 }
 
@@ -71,7 +71,7 @@ static int see_tensor(void *user, const omni_tensor_info *t)
         const size_t at = strlen(shape);
         snprintf(shape + at, sizeof shape - at, "[%lld]", (long long)t->shape[i]);
     }
-    printf("%-28s %-6s %-20s %12llu  %s\n", t->name, t->type, shape, (unsigned long long)t->bytes, sum);
+    cli_print("%-28s %-6s %-20s %12llu  %s\n", t->name, t->type, shape, (unsigned long long)t->bytes, sum);
     return 0;
 }
 

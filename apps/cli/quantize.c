@@ -23,7 +23,7 @@ static int see_tensor(void *user, const char *name, const char *from, const char
     cli_progress_end();
     if (!*begun) printf("%-28s %-14s %12s  %s\n", "tensor", "type", "bytes", "relative rms error");
     *begun = true;
-    printf("%-28s %-5s -> %-5s %12llu  %.3e\n", name, from, to, (unsigned long long)bytes, rms);
+    cli_print("%-28s %-5s -> %-5s %12llu  %.3e\n", name, from, to, (unsigned long long)bytes, rms);
     return cli_interrupted();
 }
 

@@ -7,19 +7,29 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static int bar_percent = -1;   /* shown now; -1: no bar */
+
+/* C0, DEL, and C1 in UTF-8 (0xC2 0x80 to 0x9F), which some terminals obey too. */
+static void disarm(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) c[0] = c[1] = '?', c++;
+        else if (*c < 0x20 || *c == 0x7f) *c = '?';
+    }
+}
 
 static void say(const char *before, const char *format, va_list args)
 {
     char line[2048];
     cli_progress_end();
     vsnprintf(line, sizeof line, format, args);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    disarm(line);
     fprintf(stderr, "omni: %s%s\n", before, line);
 }
 
@@ -52,6 +62,25 @@ void cli_note(const char *format, ...)
 int cli_library_error(void)
 {
     return cli_error("%s", omni_last_error());
+}
+
+void cli_print(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = n > 0 ? malloc((size_t)n + 1) : NULL;
+    if (!text) return;
+    va_start(args, format);
+    vsnprintf(text, (size_t)n + 1, format, args);
+    va_end(args);
+    const bool ends = text[n - 1] == '\n';
+    if (ends) text[n - 1] = '\0';
+    disarm(text);
+    fputs(text, stdout);
+    if (ends) putchar('\n');
+    free(text);
 }
 
 int cli_stdout_flush(void)

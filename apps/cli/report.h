@@ -19,6 +19,10 @@ void cli_note(const char *format, ...) CLI_PRINTF(1, 2);
 /* The library's last error as an error line. */
 int cli_library_error(void);
 
+/* As printf, for texts out of foreign files: control characters but a newline at the end become '?', so that they
+ * neither steer the terminal nor look like lines of their own. */
+void cli_print(const char *format, ...) CLI_PRINTF(1, 2);
+
 /* Flushes standard output: CLI_OK, CLI_PIPE when its reader has gone (silent), or CLI_FAILED after
  * an error line (disk full). */
 int cli_stdout_flush(void);

@@ -10,7 +10,7 @@ import unittest
 
 import numpy as np
 
-from program import OMNI, remove, run, scratch, synth, tone, wav_bytes, write
+from program import OMNI, gguf_string, patch, remove, run, scratch, synth, tone, wav_bytes, write
 
 
 class Outputs(unittest.TestCase):
@@ -140,6 +140,21 @@ class Outputs(unittest.TestCase):
             os.path.getsize(f"{folder}/{name}") > 10 ** 7 for name in os.listdir(folder)))
         self.assertEqual(code, 130, err)
         self.assertEqual(os.listdir(self.out), [])
+
+    def test_names_do_not_steer_the_terminal(self):
+        """Texts of a foreign file are one line each, without control characters (C1 in UTF-8 too)."""
+        evil = "\x1b]0;x\x07\nllm file     /etc/passwd\x7f\u009b2J\u00e9"
+        name = "n" * len(evil.encode())
+        for path in synth(f"{self.out}/m", name=name):
+            patch(path, path, gguf_string(name), gguf_string(name)[:8] + evil.encode())
+        for command in (["info", "-m", f"{self.out}/m", "--metadata", "--tensors"],
+                        ["bench", "-m", f"{self.out}/m", "-r", "1", "--warmup", "0", "--seconds", "0.5", "-n", "1"]):
+            r = run(*command)
+            self.assertEqual(r.returncode, 0, r.stderr)
+            text = r.stdout.decode()
+            self.assertIn("?]0;x??llm file     /etc/passwd???2J\u00e9", text)
+            self.assertEqual([c for c in text if c != "\n" and (ord(c) < 32 or 0x7f <= ord(c) < 0xa0)], [])
+            self.assertNotIn("\nllm file     /etc", text)
 
     def test_raw_samples_are_those_of_the_file(self):
         a = run("ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", f"{self.out}/a.wav")
