@@ -38,6 +38,11 @@ void cli_fetch_line_show(cli_fetch_line *line, const om_pull_state *s)
     fflush(stderr);
 }
 
+void cli_fetch_line_clear(void)
+{
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
 void cli_fetch_line_end(cli_fetch_line *line)
 {
     if (line->begun) fputs("\r\033[K", stderr);

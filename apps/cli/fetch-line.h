@@ -12,6 +12,8 @@ typedef struct cli_fetch_line {
 
 /* "model-00001... [####    ] 42 %  2.1 of 5.0 GB  31.4 MB/s  1:32 left" */
 void cli_fetch_line_show(cli_fetch_line *line, const om_pull_state *state);
+/* Makes room for another line where this one stands; it comes again. From any thread. */
+void cli_fetch_line_clear(void);
 void cli_fetch_line_end(cli_fetch_line *line);
 
 #endif

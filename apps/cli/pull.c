@@ -70,7 +70,9 @@ static void see_progress(void *user, const om_pull_state *state)
 
 static void see_note(void *user, const char *line)
 {
-    if (!cli_given(((pull *)user)->args, CLI_QUIET)) cli_note("%s", line);
+    if (cli_given(((pull *)user)->args, CLI_QUIET)) return;
+    cli_fetch_line_clear();
+    cli_note("%s", line);
 }
 
 static int see_convert(void *user, const char *what, double done)
