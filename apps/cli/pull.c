@@ -122,6 +122,16 @@ static int convert(pull *p)
     return rc == OMNI_OK ? CLI_OK : cli_library_error();
 }
 
+/* Nothing is converted: what was said about types has no meaning. */
+static void keep_as_it_is(const pull *p)
+{
+    const char *option = cli_given(p->args, CLI_PULL_TYPE) ? "type" : cli_given(p->args, CLI_PULL_SPEECH_TYPE) ? "speech-type" : NULL;
+    if (option && !cli_given(p->args, CLI_QUIET))
+        cli_note("--%s is ignored: %s", option, p->result.ready ? "the repository holds GGUF files, which are used as they are"
+                                                                : "nothing is converted");
+    printf("%s\n", p->result.folder);
+}
+
 int cli_pull(const cli_args *args)
 {
     pull p = {.args = args, .options = {.offline = cli_given(args, CLI_OFFLINE), .retries = -1}};
@@ -133,13 +143,15 @@ int cli_pull(const cli_args *args)
     p.options.llm_type = cli_text(args, CLI_PULL_TYPE, NULL);
     p.options.own_whisper = cli_given(args, CLI_WHISPER);
     p.options.own_vocoder = cli_given(args, CLI_VOCODER);
+    if (p.options.llm_type && om_llm_file_type(p.options.llm_type) < 0)     /* now, not after hours of fetching */
+        return cli_usage("--type: found '%s', wanted one of %s", p.options.llm_type, om_llm_types);
     int rc = check_terms(&p);
     if (rc != CLI_OK) return rc;
     om_part_file_tell(cli_interrupt_add_file, cli_interrupt_remove_file);
     cli_interrupt_watch(true);
     rc = fetch(&p);
     if (rc == CLI_OK && !p.result.ready && !cli_given(args, CLI_NO_CONVERT)) rc = convert(&p);
-    else if (rc == CLI_OK) printf("%s\n", p.result.folder);
+    else if (rc == CLI_OK) keep_as_it_is(&p);
     cli_interrupt_watch(false);
     om_pull_result_free(&p.result);
     return rc != CLI_OK ? rc : cli_stdout_flush();
