@@ -123,14 +123,42 @@ static void keep_range(const char *value, size_t n, om_http_answer *a)
     a->total = total;
 }
 
-static void keep_next(const char *value, size_t n, om_http_answer *a)
+/* Do the parameters of a link have rel="next"? Several relations may stand in one, as words. */
+static bool is_next(const char *at, const char *end)
 {
-    const char *end = memchr(value, '>', n);
-    char rest[64];
-    if (n == 0 || value[0] != '<' || !end || (size_t)(end - value) > sizeof a->next) return;
-    snprintf(rest, sizeof rest, "%.*s", (int)(n - (size_t)(end - value)), end);
-    if (strstr(rest, "rel=\"next\"") || strstr(rest, "rel=next"))
-        snprintf(a->next, sizeof a->next, "%.*s", (int)(end - value - 1), value + 1);
+    for (; end - at >= 4; at++) {
+        if (!curl_strnequal(at, "rel=", 4)) continue;
+        for (at += 4; end - at >= 4 && *at != ';'; at++)
+            if (curl_strnequal(at, "next", 4) && (at[-1] == '=' || at[-1] == '"' || at[-1] == ' ') &&
+                (at + 4 == end || strchr("\"; \t", at[4]))) return true;
+    }
+    return false;
+}
+
+/* Where the parameters of a link end: at the comma outside of quotes before the next one. */
+static const char *link_end(const char *at, const char *end)
+{
+    for (bool quoted = false; at < end && (quoted || *at != ','); at++)
+        if (*at == '"') quoted = !quoted;
+    return at;
+}
+
+/* <address>; parameters, <address>; parameters ... */
+void om_http_keep_next(const char *value, size_t n, om_http_answer *a)
+{
+    const char *end = value + n;
+    for (const char *at = value; at < end && (at = memchr(at, '<', (size_t)(end - at))) != NULL;) {
+        const char *close = memchr(at, '>', (size_t)(end - at));
+        if (!close) return;
+        const char *over = link_end(close + 1, end);
+        const size_t length = (size_t)(close - at - 1);
+        if (is_next(close + 1, over)) {
+            a->next_too_long = length >= sizeof a->next;
+            if (!a->next_too_long) snprintf(a->next, sizeof a->next, "%.*s", (int)length, at + 1);
+            return;
+        }
+        at = over;
+    }
 }
 
 static size_t on_header(char *line, size_t one, size_t size, void *user)
@@ -142,11 +170,12 @@ static size_t on_header(char *line, size_t one, size_t size, void *user)
     if (size >= 5 && strncmp(line, "HTTP/", 5) == 0) {      /* a new answer; a proxy's may come before it */
         a->first = a->last = a->total = a->length = -1;
         a->next[0] = '\0';
+        a->next_too_long = false;
         return size;
     }
     const char *value = header(line, size, "Content-Range", &n);
     if (value) keep_range(value, n, a);
-    if ((value = header(line, size, "Link", &n)) != NULL) keep_next(value, n, a);
+    if ((value = header(line, size, "Link", &n)) != NULL) om_http_keep_next(value, n, a);
     if (!c->at_hub) return size;
     keep_text(line, size, "X-Linked-Etag", a->linked_etag, sizeof a->linked_etag);
     keep_text(line, size, "X-Repo-Commit", a->commit, sizeof a->commit);
@@ -269,17 +298,23 @@ static int judge_refusal(const call *c)
     return passing ? OM_HTTP_RETRY : OMNI_ERR_IO;
 }
 
+int om_http_may_follow(const char *first, const char *at, const char *to)
+{
+    if (!has_scheme(to, "https") && !has_scheme(to, "http"))
+        return om_fail(OMNI_ERR_FORMAT, "%.200s: refused to be sent to %.200s: only http and https are followed", at, to);
+    if (has_scheme(to, "http") && !has_scheme(first, "http"))
+        return om_fail(OMNI_ERR_FORMAT, "%.200s: refused to be sent from https to http: %.200s", at, to);
+    return OMNI_OK;
+}
+
 /* Where a redirect leads: *next, or why it is not followed. */
 static int follow(const call *c, char **next)
 {
     char *to = NULL;
     curl_easy_getinfo(c->curl, CURLINFO_REDIRECT_URL, &to);
     if (!to) return om_fail(OMNI_ERR_FORMAT, "%.300s: a redirect (%ld) to nowhere", c->url, c->answer->status);
-    if (!has_scheme(to, "https") && !has_scheme(to, "http"))
-        return om_fail(OMNI_ERR_FORMAT, "%.200s: refused to be sent to %.200s: only http and https are followed", c->url,
-                       to);
-    if (has_scheme(to, "http") && !has_scheme(c->request->url, "http"))
-        return om_fail(OMNI_ERR_FORMAT, "%.200s: refused to be sent from https to http: %.200s", c->url, to);
+    const int rc = om_http_may_follow(c->request->url, c->url, to);
+    if (rc != OMNI_OK) return rc;
     *next = om_strdup(to);
     return *next ? OMNI_OK : om_fail(OMNI_ERR_MEMORY, "%.200s: out of memory", c->url);
 }

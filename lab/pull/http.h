@@ -35,6 +35,7 @@ typedef struct om_http_answer {
     char     commit[80];        /* X-Repo-Commit */
     char     error[48];         /* X-Error-Code: GatedRepo, RepoNotFound, RevisionNotFound, EntryNotFound */
     char     next[1024];        /* Link: <...>; rel="next" */
+    bool     next_too_long;     /* there is one that does not fit */
     long     retry_after;       /* seconds; 0: not said */
 } om_http_answer;
 
@@ -71,6 +72,12 @@ char *om_http_escape(const char *path, bool all);
 
 /* Do both have the same scheme, host and port? */
 bool om_http_same_origin(const char *a, const char *b);
+
+/* May a request for first, which is at `at` now, be sent on to `to`? OK; ERR_FORMAT with the reason. */
+int om_http_may_follow(const char *first, const char *at, const char *to);
+
+/* What a Link header of n bytes says about the next page, into a->next or a->next_too_long. */
+void om_http_keep_next(const char *value, size_t n, om_http_answer *a);
 
 /* Once per process, before other threads begin. OK or ERR_BACKEND. */
 int om_http_setup(void);

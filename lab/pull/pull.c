@@ -144,6 +144,9 @@ static int ask_list(job *j)
         if (rc == OMNI_OK) rc = om_http_text(&j->http, url, OM_HUB_MAX_TEXT, &answer, &text, &n);
         if (rc == OMNI_OK) rc = om_hub_read_tree(text, n, url, &j->list);
         om_free(text);
+        if (rc == OMNI_OK && answer.next_too_long)
+            rc = om_fail(OMNI_ERR_FORMAT, "%s: the list goes on at an address of more than %zu bytes", url,
+                         sizeof answer.next - 1);
         if (rc == OMNI_OK && answer.next[0] && !om_http_same_origin(answer.next, j->endpoint))
             rc = om_fail(OMNI_ERR_FORMAT, "%s: the list goes on at %.200s, which is another server", url, answer.next);
         om_free(url);

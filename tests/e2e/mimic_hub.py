@@ -99,7 +99,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         page = int(urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("page", ["0"])[0])
         more = {}
         if len(entries) > (page + 1) * 3:
-            more["Link"] = f'<{hub.url}/api/models/{repo}/tree/{COMMIT}?page={page + 1}>; rel="next"'
+            to = hub.next or f"{hub.url}/api/models/{repo}/tree/{COMMIT}?page={page + 1}"
+            more["Link"] = f'<{hub.url}/first>; rel="first", <{to}>; rel="next"'
         self.say(200, json.dumps(entries[page * 3:page * 3 + 3]).encode(), **more)
 
     def resolve(self, hub, path):
@@ -183,7 +184,7 @@ class Hub:
 
     def __init__(self, lfs_from=1000):
         self.repos, self.faults, self.claims, self.requests = {}, {}, {}, []
-        self.tree = self.redirect = self.etag = None
+        self.tree = self.redirect = self.etag = self.next = None
         self.renamed, self.retry_after = {}, 1
         self.lfs_from = lfs_from
         self.random = random.Random(5)

@@ -309,6 +309,12 @@ class Pull(unittest.TestCase):
         self.assertEqual(self.hub.asked("", role="hub")[-1][3].get("X-Evil"), None)
         self.assertIn(r.returncode, (0, 1))
 
+    def test_lists_that_go_on_elsewhere(self):
+        self.hub.next = f"{self.hub.url}/{'a' * 1100}"
+        self.refused("the list goes on at an address of more than 1023 bytes")
+        self.hub.next = "http://127.0.0.1:1/x"
+        self.refused("which is another server")
+
     # ---- room, signals, neighbours ------------------------------------------------
 
     def test_no_room(self):

@@ -2,6 +2,7 @@
 #include "unit/cmocka_all.h"
 
 #include "pull/hub-cache.h"
+#include "pull/http.h"
 #include "pull/hub-json.h"
 #include "pull/licence.h"
 #include "pull/name.h"
@@ -130,6 +131,43 @@ static void test_revision(void **state)
     assert_string_equal(r.licence, "mit");
     assert_int_equal(om_hub_read_revision("{\"sha\":\"main\"}", 14, "here", &r), OMNI_ERR_FORMAT);
     assert_int_equal(om_hub_read_revision("[]", 2, "here", &r), OMNI_ERR_FORMAT);
+}
+
+static void test_links(void **state)
+{
+    static const struct { const char *value, *next; } links[] = {
+        {"<http://a/2>; rel=\"next\"", "http://a/2"}, {"<http://a/2>; rel=next", "http://a/2"},
+        {"<http://a/0>; rel=\"prev\", <http://a/2>; rel=\"next\"", "http://a/2"},
+        {"<http://a/2>; title=\"a, <b>\"; rel=\"x next\", <http://a/9>; rel=\"last\"", "http://a/2"},
+        {"<http://a/9>; rel=\"last\"", ""}, {"<http://a/9>; rel=\"nextish\"", ""}, {"<http://a/9>", ""}, {"", ""},
+        {"<http://a/2; rel=\"next\"", ""}};
+    char longer[1200] = "<";
+    (void)state;
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        om_http_answer a = {.next = ""};
+        om_http_keep_next(links[i].value, strlen(links[i].value), &a);
+        assert_string_equal(a.next, links[i].next);
+        assert_false(a.next_too_long);
+    }
+    om_http_answer a = {.next = ""};
+    memset(longer + 1, 'a', 1100);
+    memcpy(longer + 1101, ">; rel=next", 12);
+    om_http_keep_next(longer, strlen(longer), &a);
+    assert_true(a.next_too_long && !a.next[0]);
+}
+
+/* Only the first address decides: what was asked for by https is never fetched by http, not even after more hops. */
+static void test_redirects(void **state)
+{
+    (void)state;
+    assert_int_equal(om_http_may_follow("https://a/x", "https://a/x", "https://b/y"), OMNI_OK);
+    assert_int_equal(om_http_may_follow("http://a/x", "http://a/x", "HTTP://b/y"), OMNI_OK);
+    assert_int_equal(om_http_may_follow("http://a/x", "https://b/y", "http://c/z"), OMNI_OK);
+    assert_int_equal(om_http_may_follow("https://a/x", "https://b/y", "http://c/z"), OMNI_ERR_FORMAT);
+    assert_non_null(strstr(omni_last_error(), "from https to http"));
+    assert_int_equal(om_http_may_follow("HTTPS://a/x", "https://a/x", "Http://a/x"), OMNI_ERR_FORMAT);
+    assert_int_equal(om_http_may_follow("http://a/x", "http://a/x", "file:///etc/passwd"), OMNI_ERR_FORMAT);
+    assert_int_equal(om_http_may_follow("http://a/x", "http://a/x", "httpx://a"), OMNI_ERR_FORMAT);
 }
 
 /* ---- cache ---------------------------------------------------------------------------- */
@@ -266,7 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names), cmocka_unit_test(test_safe_paths), cmocka_unit_test(test_tree),
-        cmocka_unit_test(test_revision), cmocka_unit_test(test_cache), cmocka_unit_test(test_token),
+        cmocka_unit_test(test_revision), cmocka_unit_test(test_links), cmocka_unit_test(test_redirects), cmocka_unit_test(test_cache), cmocka_unit_test(test_token),
         cmocka_unit_test(test_licences), cmocka_unit_test(test_parts), cmocka_unit_test(test_parts_notes),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
