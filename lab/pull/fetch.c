@@ -220,12 +220,28 @@ static int sum_bytes(fetch *f, om_digest *d, char *piece, const om_fetch_watch *
     return rc;
 }
 
+/* Without a sum: at least not the page of a hotel's network, which would be kept for ever. As check_sum. */
+static int check_begin(fetch *f)
+{
+    char head[64];
+    if (!f->file->begins) return OMNI_OK;
+    const ssize_t n = pread(f->parts.data, head, sizeof head, 0);
+    for (ssize_t i = 0; i < n; i++) {
+        if (strchr(" \t\r\n", head[i]) && head[i]) continue;
+        if (head[i] && strchr(f->file->begins, head[i])) return OMNI_OK;
+        break;
+    }
+    om_fail(OMNI_ERR_FORMAT, "%s: what %.300s sent is no such file; does the network want a login first? Nothing was kept of it",
+            f->file->label, f->file->url);
+    return START_OVER;
+}
+
 /* OK; START_OVER with a reason when the sum is another; AGAIN, errors. */
 static int check_sum(fetch *f, const om_fetch_watch *watch)
 {
     char hex[OM_DIGEST_HEX];
     const char *wanted = f->file->sha256 ? f->file->sha256 : f->file->git;
-    if (!wanted) return OMNI_OK;
+    if (!wanted) return check_begin(f);
     om_digest *d = om_digest_new(f->file->sha256 ? OM_DIGEST_SHA256 : OM_DIGEST_SHA1);
     if (!d) return OMNI_ERR_MEMORY;
     char *piece = om_calloc(PIECE, 1);

@@ -17,6 +17,7 @@ typedef struct om_fetch_file {
     uint64_t    size;
     const char *sha256;     /* NULL: not known */
     const char *git;        /* SHA-1 as a git blob; used when sha256 is NULL; NULL: not known either */
+    const char *begins;     /* bytes of which one must come first (blanks skipped), where no sum is known; NULL: any */
     const char *commit;     /* what the hub must say it is of; NULL: no hub's file */
 } om_fetch_file;
 

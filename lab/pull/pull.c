@@ -221,6 +221,7 @@ static int add_known_file(job *j, const om_known_file *known)
     struct stat st;
     const char *mirror = om_env("OMNI_MIRROR");
     item it = {.known = known, .file = {.label = known->file, .sha256 = known->sha256[0] ? known->sha256 : NULL}};
+    if (!it.file.sha256) it.file.begins = strcmp(known->role, "vocoder-config") == 0 ? "{" : "P\x80";     /* JSON; ZIP, pickle */
     it.url = mirror ? om_path("%s/%s/%s", mirror, known->folder, known->file) : om_path("%s", known->url);
     it.final = source_path(known);
     it.lock = it.final ? om_path("%s.lock", it.final) : NULL;

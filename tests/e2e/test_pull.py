@@ -424,6 +424,36 @@ class Pull(unittest.TestCase):
         self.assertEqual([f for _, _, files in os.walk(f"{self.dir}/home/.cache/llama-omni") for f in files
                           if not f.endswith(".lock")], [])
 
+    def test_a_page_instead_of_the_vocoder(self):
+        """Its publisher gives no checksum; what a network's login page sends must not be kept for ever."""
+        vocoder = "mhubert_vp_en_es_fr_it3_400k_layer11_km1000_lj"
+        self.hub.put("ICTNLP/Llama-3.1-8B-Omni", {"config.json": self.small, "model.safetensors": self.big})
+        good, page = {"config.json": b" {}", "g_00500000": b"PK vocoder"}, b"\n<html>log in</html>"
+        args = dict(name="llama-omni-8b", env={"OMNI_MIRROR": f"{self.hub.storage_url}/blob/mirror"})
+        for bad in good:
+            self.hub.put(f"mirror/{vocoder}", dict(good, **{bad: page}))
+            r = self.pull("-q", "--accept-licence", "--whisper", "own.pt", **args)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(f"{bad}: what {self.hub.storage_url}".encode(), r.stderr)
+            self.assertEqual([f for _, _, files in os.walk(f"{self.dir}/home/.cache/llama-omni") for f in files
+                              if f.startswith(bad) and not f.endswith(".lock")], [])
+        self.hub.put(f"mirror/{vocoder}", good)
+        r = self.pull("-q", "--accept-licence", "--whisper", "own.pt", **args)
+        self.assertEqual(r.returncode, 0, r.stderr)
+
+    # ---- types --------------------------------------------------------------------
+
+    def test_types(self):
+        """A wrong one is told before anything is fetched; one without meaning is told too."""
+        for option in ("--type", "--speech-type"):
+            r = run("pull", f"hf:{REPO}", option, "q9", env=self.env())
+            self.assertEqual((r.returncode, self.hub.requests), (2, []))
+            self.assertIn(b"q8_0", r.stderr)
+            r = self.pull(option, "q8_0")
+            self.assertEqual(r.returncode, 0, r.stderr)
+            self.assertIn(f"{option} is ignored".encode(), r.stderr)
+            self.hub.requests.clear()
+
     # ---- a model by its name ------------------------------------------------------
 
     def test_model_by_name(self):
