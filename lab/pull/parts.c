@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { NOTE_EVERY = 1 << 20 };      /* bytes that a killed run may have to fetch again, per part */
+enum { NOTE_EVERY = 4 << 20 };      /* bytes that a killed run may have to fetch again, per part */
 
 typedef struct notes {
     char     magic[8];
@@ -132,6 +132,7 @@ void om_part_note(om_parts *p, int part)
 {
     const uint64_t at = offsetof(notes, done) + (uint64_t)part * sizeof(uint64_t);
     if (p->noted[part] == p->done[part]) return;
+    if (fdatasync(p->data) != 0) return;        /* a note must not reach the disk before what it is about */
     if (pwrite_all(p->note, (const char *)&p->done[part], sizeof p->done[part], at) == 0)
         p->noted[part] = p->done[part];
 }
