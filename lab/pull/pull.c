@@ -65,6 +65,12 @@ int om_pull_wanted(const char *path)
     return ends_with(path, ".bin") ? OM_WANTED_TORCH : 0;
 }
 
+/* The model card: it names the licence, which the converted file carries on. Where terms are known, those count. */
+static bool is_card(const job *j, const char *path)
+{
+    return j->kind != OM_WANTED_GGUF && !j->options->name.terms && strcmp(path, "README.md") == 0;
+}
+
 /* A file beside the hub that the named set has, and the caller has not. */
 static bool is_of_set(const job *j, const om_known_file *file)
 {
@@ -243,7 +249,8 @@ static int make_plan(job *j)
                        "is this a LLaMA-Omni checkpoint?", j->options->name.repo, j->revision.commit, j->list.n);
     int rc = OMNI_OK;
     for (int i = 0; rc == OMNI_OK && i < j->list.n; i++)
-        if (om_pull_wanted(j->list.files[i].path) & j->kind) rc = add_hub_file(j, &j->list.files[i]);
+        if (om_pull_wanted(j->list.files[i].path) & j->kind || is_card(j, j->list.files[i].path))
+            rc = add_hub_file(j, &j->list.files[i]);
     for (int i = 0; rc == OMNI_OK && i < om_n_known_files; i++)
         if (is_of_set(j, &om_known_files[i]))
             rc = add_known_file(j, &om_known_files[i]);

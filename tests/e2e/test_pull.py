@@ -66,7 +66,8 @@ class Pull(unittest.TestCase):
             self.assertEqual(f.read(), COMMIT)
         self.whole()
         self.assertEqual([b for b in os.listdir(f"{self.folder}/blobs") if "." in b], [])
-        self.assertEqual(sorted(os.listdir(f"{self.folder}/snapshots/{COMMIT}")), ["config.json", "model.safetensors"])
+        self.assertEqual(sorted(set(os.listdir(f"{self.folder}/snapshots/{COMMIT}")) - {"README.md"}),
+                         ["config.json", "model.safetensors"])
 
     def whole(self):
         """What has a final name is what the name says."""
@@ -117,7 +118,7 @@ class Pull(unittest.TestCase):
         blobs, snapshot = f"{self.folder}/blobs", f"{self.folder}/snapshots/{COMMIT}"
         os.makedirs(blobs)
         os.makedirs(snapshot)
-        for name, data in (("config.json", self.small), ("model.safetensors", self.big)):
+        for name, data in (("config.json", self.small), ("model.safetensors", self.big), ("README.md", b"read me")):
             etag = hashlib.sha256(data).hexdigest() if self.hub.is_lfs(data) else git_blob(data)
             write(f"{blobs}/{etag}", data)
             os.symlink(f"../../blobs/{etag}", f"{snapshot}/{name}")

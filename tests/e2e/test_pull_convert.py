@@ -56,7 +56,7 @@ class PullAndConvert(unittest.TestCase):
     def test_a_repository(self):
         """Drops on the way; then hf:USER/REPO and hf:USER/REPO@COMMIT answer, as the checkpoint converted by hand does."""
         question = f"{CASES}/published/question.wav"
-        self.hub.put(REPO, contents(f"{CASES}/published/hf"))
+        self.hub.put(REPO, contents(f"{CASES}/published/hf") | {"README.md": b"---\nlicense: mit\n---\n# Listener\n"})
         self.hub.fault("model-00002-of-00004.safetensors", "drop", times=2)
         self.hub.fault("tokenizer.json", 500)
         folder = self.pull(f"hf:{REPO}", *self.vocoder("published"), "--type", "q8_0", "--speech-type", "f16")
@@ -79,11 +79,13 @@ class PullAndConvert(unittest.TestCase):
         self.assertEqual(len(self.hub.requests), n)
         r = run("info", "-m", f"hf:{REPO}", env=self.env())       # what was made last
         self.assertIn(b"listener-F16.gguf", r.stdout, r.stderr)
+        r = run("info", "-m", f"hf:{REPO}", "--metadata", env=self.env())
+        self.assertIn(b"general.license = mit\n", r.stdout, r.stderr)      # as the card says
 
     def test_the_published_name(self):
         """The set's Whisper and vocoder are not fetched where one's own are given: toys can not have the published checksum."""
         name = "both"
-        self.hub.put(PUBLISHED, contents(f"{CASES}/{name}/hf"))
+        self.hub.put(PUBLISHED, contents(f"{CASES}/{name}/hf") | {"README.md": b"---\nlicense: mit\n---\n"})
         own = ["--whisper", f"{CASES}/{name}/whisper.pt", *self.vocoder(name), "--vocoder-config",
                f"{CASES}/{name}/vocoder-config/config.json"]
         r = run("ask", "-m", NAME, f"{CASES}/{name}/question.wav", env=self.env())
@@ -91,6 +93,8 @@ class PullAndConvert(unittest.TestCase):
         self.assertIn(b"omni pull llama-omni-8b", r.stderr)
         folder = self.pull(NAME, "--accept-licence", *own, "--type", "f16", OMNI_MIRROR="http://127.0.0.1:1")
         self.assertEqual(sorted(os.listdir(folder)), [f"{NAME}-F16.gguf", f"{NAME}-speech-F16.gguf"])
+        r = run("info", "-m", folder, "--metadata", env=self.env())
+        self.assertIn(b"general.license.name = academic and non-commercial", r.stdout, r.stderr)   # the terms, not the card
         r = convert(name, f"{self.dir}/hand", "--llm-type", "f16")
         self.assertEqual(r.returncode, 0, r.stderr.decode())
         question = f"{CASES}/{name}/question.wav"
