@@ -119,6 +119,25 @@ int om_hub_read_tree(const char *text, size_t n, const char *where, om_hub_list 
     return rc;
 }
 
+int om_hub_read_index(const char *text, size_t n, const char *where, int (*each)(void *user, const char *file), void *user)
+{
+    json_t *root = NULL, *value;
+    const char *tensor, *last = "";
+    int rc = load(text, n, where, &root);
+    if (rc != OMNI_OK) return rc;
+    json_t *map = json_object_get(root, "weight_map");
+    if (!json_is_object(map)) rc = om_fail(OMNI_ERR_FORMAT, "%s: weight_map is missing", where);
+    json_object_foreach(map, tensor, value) {
+        const char *file = json_string_value(value);
+        if (rc != OMNI_OK) break;
+        if (!file || !om_is_safe_path(file))
+            rc = om_fail(OMNI_ERR_FORMAT, "%s: weight_map: found no name of a file in the same folder", where);
+        else if (strcmp(file, last) != 0) rc = each(user, last = file);
+    }
+    json_decref(root);
+    return rc;
+}
+
 void om_hub_list_free(om_hub_list *list)
 {
     for (int i = 0; i < list->n; i++) om_free(list->files[i].path);

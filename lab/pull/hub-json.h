@@ -5,6 +5,8 @@
  *   /api/models/USER/REPO/revision/REV     {"sha": "<commit>", "gated": ..., "cardData": {"license": ...}, ...}
  *   /api/models/USER/REPO/tree/COMMIT      [{"type": "file", "path": ..., "size": ..., "oid": <git blob>,
  *                                            "lfs": {"oid": <SHA-256>, "size": ...}}, ...], in pages
+ *
+ * and *.index.json, {"weight_map": {"<tensor>": "<file>", ...}, ...}
  */
 #ifndef OM_HUB_JSON_H
 #define OM_HUB_JSON_H
@@ -37,6 +39,9 @@ int om_hub_read_revision(const char *text, size_t n, const char *where, om_hub_r
 /* Adds the files of one page to *list, which begins as {0}. OK, ERR_FORMAT, ERR_LIMIT, ERR_MEMORY. After a failure
  * the list holds what came before. */
 int om_hub_read_tree(const char *text, size_t n, const char *where, om_hub_list *list);
+/* Calls each for the files that the index of a checkpoint in shards names, some more than once, until it returns
+ * other than OK, which is returned then. ERR_FORMAT, ERR_MEMORY. */
+int om_hub_read_index(const char *text, size_t n, const char *where, int (*each)(void *user, const char *file), void *user);
 void om_hub_list_free(om_hub_list *list);
 
 /* What a file is called in the cache: its SHA-256, or the SHA-1 of its git blob. */

@@ -333,30 +333,54 @@ static int fetch_all(job *j)
 
 /* ---- offline --------------------------------------------------------------------------- */
 
-/* The snapshot as it lies there: every link must lead to a file. */
-static int look_at_snapshot(job *j, const char *folder)
+static int must_be_there(void *folder, const char *file)
+{
+    struct stat st;
+    char *path = om_path("%s/%s", (const char *)folder, file);
+    int rc = OMNI_OK;
+    if (!path) rc = OMNI_ERR_MEMORY;
+    else if (stat(path, &st) != 0)
+        rc = om_fail(OMNI_ERR_IO, "%s: %s; run omni pull without --offline while there is a network", path, strerror(errno));
+    om_free(path);
+    return rc;
+}
+
+/* Every shard that an index names; a run that ended early may have left fewer. */
+static int look_at_index(char *folder, const char *file)
+{
+    char *path = om_path("%s/%s", folder, file), *text = om_calloc(OM_HUB_MAX_TEXT, 1);
+    int rc = path && text ? om_read_whole(path, text, OM_HUB_MAX_TEXT) : OMNI_ERR_MEMORY;
+    if (rc == OMNI_OK) rc = om_hub_read_index(text, strlen(text), path, must_be_there, folder);
+    om_free(text);
+    om_free(path);
+    return rc == OMNI_AGAIN ? OMNI_OK : rc;
+}
+
+/* The snapshot as it lies there: every link must lead to a file, and no shard may be missing. */
+static int look_at_snapshot(job *j, char *folder)
 {
     DIR *dir = opendir(folder);
     int found = 0;
-    bool speech = false;
+    bool speech = false, llm = false, shards = false, index = false;
     if (!dir)
         return om_fail(OMNI_ERR_IO, "%s: not in the cache; run omni pull without --offline while there is a network",
                        folder);
     int rc = OMNI_OK;
     for (const struct dirent *e; rc == OMNI_OK && (e = readdir(dir)) != NULL;) {
-        struct stat st;
         const int kind = om_pull_wanted(e->d_name);
         if (!kind) continue;
         found |= kind;
-        speech |= kind == OM_WANTED_GGUF && strstr(e->d_name, "-speech");
-        char *path = om_path("%s/%s", folder, e->d_name);
-        if (!path) rc = OMNI_ERR_MEMORY;
-        else if (stat(path, &st) != 0)
-            rc = om_fail(OMNI_ERR_IO, "%s: %s; run omni pull without --offline while there is a network", path,
-                         strerror(errno));
-        om_free(path);
+        if (kind == OM_WANTED_GGUF) *(strstr(e->d_name, "-speech") ? &speech : &llm) = true;
+        shards |= kind != OM_WANTED_GGUF && strstr(e->d_name, "-of-");
+        rc = must_be_there(folder, e->d_name);
+        if (rc != OMNI_OK || !ends_with(e->d_name, ".index.json")) continue;
+        index = true;
+        rc = look_at_index(folder, e->d_name);
     }
     closedir(dir);
+    if (rc == OMNI_OK && (speech ? !llm : shards && !index))
+        rc = om_fail(OMNI_ERR_IO, "%s: %s is missing; run omni pull without --offline while there is a network", folder,
+                     speech ? "the LLM file" : "the list of the shards (*.index.json)");
     j->kind = speech ? OM_WANTED_GGUF : found & ~OM_WANTED_GGUF;
     if (rc == OMNI_OK && !(j->kind & ~OM_WANTED_SMALL))
         rc = om_fail(OMNI_ERR_IO, "%s: no model's files in the cache; run omni pull without --offline while there is a "

@@ -30,18 +30,18 @@ int om_pulled_set_latest(const om_name *name, const char *commit, const char *ty
     return rc;
 }
 
-/* Does the folder hold a speech file? */
+/* Does the folder hold a speech file and another? */
 static bool holds_pair(const char *folder)
 {
     DIR *dir = opendir(folder);
-    bool found = false;
+    bool speech = false, llm = false;
     if (!dir) return false;
-    for (const struct dirent *e; !found && (e = readdir(dir)) != NULL;) {
+    for (const struct dirent *e; (e = readdir(dir)) != NULL;) {
         const char *end = strrchr(e->d_name, '.');
-        found = strstr(e->d_name, "-speech") && end && strcmp(end, ".gguf") == 0;
+        if (end && strcmp(end, ".gguf") == 0) *(strstr(e->d_name, "-speech") ? &speech : &llm) = true;
     }
     closedir(dir);
-    return found;
+    return speech && llm;
 }
 
 static int find(const om_name *name, char **folder)

@@ -140,6 +140,36 @@ class Pull(unittest.TestCase):
         self.assertEqual(r.returncode, 1)
         self.assertIn(b"model.safetensors: No such file", r.stderr)
 
+    def test_offline_wants_every_shard(self):
+        """A commit names itself, so no ref says that all of it was fetched."""
+        def offline():
+            return self.pull("--offline", name=f"hf:{REPO}@{COMMIT}")
+        shards = {f"model-0000{i}-of-00002.safetensors": noise(2000, i) for i in (1, 2)}
+        index = json.dumps({"weight_map": {"a": min(shards), "b": max(shards)}}).encode()
+        self.hub.put(REPO, {"config.json": self.small, **shards, "model.safetensors.index.json": index})
+        self.assertEqual(self.pull(name=f"hf:{REPO}@{COMMIT}").returncode, 0)
+        self.assertEqual(offline().returncode, 0)
+        snapshot = f"{self.folder}/snapshots/{COMMIT}"
+        os.remove(f"{snapshot}/{max(shards)}")
+        r = offline()
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(f"{max(shards)}: No such file".encode(), r.stderr)
+        os.remove(f"{snapshot}/model.safetensors.index.json")
+        r = offline()
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"index.json", r.stderr)
+
+    def test_half_a_pair(self):
+        self.hub.put(REPO, {"toy-F16.gguf": noise(2000), "toy-speech-F16.gguf": noise(2000, 2)})
+        self.assertEqual(self.pull(name=f"hf:{REPO}@{COMMIT}").returncode, 0)
+        os.remove(f"{self.folder}/snapshots/{COMMIT}/toy-F16.gguf")
+        r = self.pull("--offline", name=f"hf:{REPO}@{COMMIT}")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"the LLM file is missing", r.stderr)
+        r = run("info", "-m", f"hf:{REPO}@{COMMIT}", env=self.env())
+        self.assertEqual(r.returncode, 1)
+        self.assertIn(b"get it with: omni pull", r.stderr)
+
     def test_proxy(self):
         r = self.pull("--retries", "0", env={"http_proxy": "http://127.0.0.1:1"})
         self.assertEqual(r.returncode, 1)
