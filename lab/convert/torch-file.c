@@ -25,7 +25,8 @@ enum {
     DEEPEST      = 32,
     MOST_VISITS  = 1 << 22,         /* a few shared lists can unfold into more values than atoms */
     MOST_ARRAYS  = 1 << 17,
-    LEGACY_PROTOCOL = 1001
+    LEGACY_PROTOCOL = 1001,
+    CRC_MOST     = 1 << 28          /* bytes of a file whose numbers' checksums are looked at: reading it twice takes no time */
 };
 
 static const unsigned char legacy_magic[10] = {0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19};
@@ -166,7 +167,9 @@ static int read_bytes(checkpoint *c, uint64_t offset, uint64_t n, const char *na
 
 static int find_in_zip(checkpoint *c, const om_zip *zip, const char *root, size_t n_root)
 {
-    for (size_t i = 0; i < c->n_places; i++) {
+    int rc = OMNI_OK;
+
+    for (size_t i = 0; !rc && i < c->n_places; i++) {
         const om_pickle_storage *s = c->places[i].storage;
         const om_zip_entry *e = find_below(zip, root, n_root, "data/", s->key, s->n_key);
         uint64_t bytes;
@@ -176,8 +179,9 @@ static int find_in_zip(checkpoint *c, const om_zip *zip, const char *root, size_
                            " cut short", c->path, om_printable_of(s->key, s->n_key).text, s->count,
                            e ? "fewer bytes" : "no entry of that name");
         c->places[i].offset = e->offset;
+        rc = c->size <= CRC_MOST ? om_zip_check(c->fd, c->path, e) : OMNI_OK;
     }
-    return OMNI_OK;
+    return rc;
 }
 
 /* locate: whether the storages are of interest, too. */

@@ -21,6 +21,7 @@ enum {
     LONGEST_NAME = 1024,
     MOST_ENTRIES = 1 << 18,
     LARGEST_DIRECTORY = 1 << 25,
+    PIECE = 1 << 20,
     ENCRYPTED = 1 << 0, SIZES_FOLLOW = 1 << 3                       /* general purpose flags */
 };
 
@@ -214,6 +215,7 @@ static int read_central(const om_zip *z, const unsigned char *p, size_t n, uint6
         return om_fail(OMNI_ERR_FORMAT, "%s: entry %s is compressed (method %u), wanted stored bytes;"
                        " save the state_dict() with torch.save, not torch.jit.save or zip", z->path, name, u16(p + 10));
     packed = u32(p + 20);
+    e->crc = u32(p + 16);
     e->size = u32(p + 24);
     e->header = u32(p + 42);
     if (u16(p + 34) != 0)
@@ -362,6 +364,42 @@ int om_zip_open(int fd, uint64_t size, const char *path, om_zip **out)
     }
     *out = z;
     return OMNI_OK;
+}
+
+/* The remainders of all bytes, for the polynomial with its bits reversed. */
+static void crc_table(uint32_t table[256])
+{
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; bit++)
+            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320 : 0);
+    }
+}
+
+int om_zip_check(int fd, const char *path, const om_zip_entry *e)
+{
+    uint32_t table[256], crc = 0xFFFFFFFF;
+    unsigned char *bytes;
+    int rc = OMNI_OK;
+
+    if (e->crc == 0)
+        return OMNI_OK;
+    bytes = om_calloc(PIECE, 1);
+    if (!bytes)
+        return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", path);
+    crc_table(table);
+    for (uint64_t at = 0; !rc && at < e->size; at += PIECE) {
+        const size_t n = e->size - at < PIECE ? (size_t)(e->size - at) : PIECE;
+
+        rc = om_file_read(fd, path, e->offset + at, bytes, n);
+        for (size_t i = 0; !rc && i < n; i++)
+            crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 0xFF];
+    }
+    om_free(bytes);
+    if (!rc && (crc ^ 0xFFFFFFFF) != e->crc)
+        rc = om_fail(OMNI_ERR_FORMAT, "%s: entry %s: found the CRC-32 %08" PRIx32 ", wanted %08" PRIx32 "; the file is damaged: fetch"
+                     " it again", path, e->name, crc ^ 0xFFFFFFFF, e->crc);
+    return rc;
 }
 
 void om_zip_free(om_zip *zip)

@@ -18,11 +18,15 @@ typedef struct om_zip_entry {
     uint64_t    header;         /* bytes from the file's beginning to the local header */
     uint64_t    offset;         /* and to the data                                     */
     uint64_t    size;           /* bytes of data                                       */
+    uint32_t    crc;            /* of the data, as the directory has it; 0: not said   */
 } om_zip_entry;
 
 /* fd stays the caller's and is used only here; path is for messages. ERR_IO, ERR_MEMORY, and ERR_FORMAT for anything
  * that torch.save does not write: compression, encryption, several disks, links to places outside. */
 int om_zip_open(int fd, uint64_t size, const char *path, om_zip **out);
+/* Reads an entry's data and compares its CRC-32, where there is one. path is for messages. ERR_IO, ERR_MEMORY,
+ * ERR_FORMAT. */
+int om_zip_check(int fd, const char *path, const om_zip_entry *e);
 /* NULL is fine. */
 void om_zip_free(om_zip *zip);
 

@@ -343,6 +343,18 @@ class BadInput(unittest.TestCase):
                 z.writestr(name, bytes(10 << 20) if kind else b"\x80\x02}.")
             self.refused("whisper.pt", says, options=("--whisper", path))
 
+    def test_a_bit_of_the_vocoder(self):
+        """Its publisher gives no checksum; the container has one of each storage."""
+        path = self.path("vocoder/g_00500000")
+        torch.save(torch.load(f"{CASES}/published/vocoder/g_00500000"), path)
+        with zipfile.ZipFile(path) as z:
+            biggest = max(z.infolist(), key=lambda i: i.file_size)
+        with open(path, "rb") as f:
+            data = bytearray(f.read())
+        data[biggest.header_offset + 1000] ^= 1
+        write(path, bytes(data))
+        self.refused("g_00500000", "CRC-32", biggest.filename)
+
     def test_whisper_of_other_sizes(self):
         """A true file, which does not fit: dims that lie, a width that is not the configuration's."""
         good = torch.load(f"{CASES}/wide/whisper.pt")

@@ -23,6 +23,7 @@ typedef struct {
     uint32_t local_size;        /* 0: the data's */
     uint32_t claimed;           /* in the directory; 0: the data's */
     uint32_t unpacked;          /* in the directory; 0: as claimed */
+    uint32_t crc;               /* in the directory */
 } part;
 
 static void raw(const void *bytes, size_t n)
@@ -67,7 +68,7 @@ static void write_central(const part *p)
 
     raw("PK\1\2", 4);
     numbers(6, 2, (uint64_t[]){20, 20, (uint64_t)p->flags, (uint64_t)p->method, 0, 0});
-    numbers(3, 4, (uint64_t[]){0, size, p->unpacked ? p->unpacked : size});
+    numbers(3, 4, (uint64_t[]){p->crc, size, p->unpacked ? p->unpacked : size});
     numbers(5, 2, (uint64_t[]){strlen(p->name), 0, 0, 0, 0});
     numbers(2, 4, (uint64_t[]){0, p->header});
     raw(p->name, strlen(p->name));
@@ -158,6 +159,35 @@ static void finds_entries(void **state)
     assert_null(om_zip_entry_at(zip, 3));
     assert_null(om_zip_find(zip, "a"));
     assert_null(om_zip_find(zip, "a/zz"));
+    om_zip_free(zip);
+}
+
+static int check(const om_zip *zip, const char *name)
+{
+    uint64_t size;
+    int fd, rc;
+
+    assert_int_equal(om_file_open(memory_file(file, n_file), &fd, &size), OMNI_OK);
+    rc = om_zip_check(fd, "t.zip", om_zip_find(zip, name));
+    close(fd);
+    return rc;
+}
+
+static void data_must_have_its_checksum(void **state)
+{
+    part parts[] = {{.name = "right", .data = "123456789", .crc = 0xCBF43926}, {.name = "wrong", .data = "123456780", .crc = 0xCBF43926},
+                    {.name = "unsaid", .data = "x"}};
+    om_zip *zip = NULL;
+    size_t directory;
+
+    (void)state;
+    build(parts, 3, &directory);
+    assert_int_equal(open_zip(&zip), OMNI_OK);
+    assert_int_equal(check(zip, "right"), OMNI_OK);
+    assert_int_equal(check(zip, "unsaid"), OMNI_OK);
+    assert_int_equal(check(zip, "wrong"), OMNI_ERR_FORMAT);
+    assert_non_null(strstr(om_last_error(), "entry wrong"));
+    assert_non_null(strstr(om_last_error(), "wanted cbf43926"));
     om_zip_free(zip);
 }
 
@@ -338,7 +368,8 @@ static void end_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_entries), cmocka_unit_test(wide_entries), cmocka_unit_test(bad_names),
+        cmocka_unit_test(finds_entries),
+        cmocka_unit_test(data_must_have_its_checksum), cmocka_unit_test(wide_entries), cmocka_unit_test(bad_names),
         cmocka_unit_test(bombs),
         cmocka_unit_test(headers_that_disagree), cmocka_unit_test(overlaps), cmocka_unit_test(end_records),
     };
