@@ -189,7 +189,7 @@ static bool read_messages(const srv *server, const json_t *body, srv_chat_questi
     snprintf(path, sizeof path, "messages[%zu].content", end - 1);
     if (!q->samples && (!typed || !typed[strspn(typed, " \t\r\n")] || strlen(typed) > SRV_TEXT_BYTES))
         return srv_trouble_set(t, "invalid_value", path, "'%s' has no question, or one of more than %d bytes.", path, SRV_TEXT_BYTES);
-    q->params.keep_history = q->past.n > 0;
+    q->params.keep_history = q->past.n > q->past.first;
     return true;
 }
 

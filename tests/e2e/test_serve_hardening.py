@@ -78,6 +78,31 @@ class Hardening(Case):
         self.assertLess(self.server.rss() - before, 64 << 20)
         c.events.clear()                # cut anywhere
 
+    def test_a_reference_repeated(self):
+        c = self.connect()
+        c.say("a" * 250000, id="long")
+        refers = lambda n: {"type": "response.create", "response": {
+            "conversation": "none", "input": [{"type": "item_reference", "id": "long"}] * n}}
+        before = self.server.rss()
+        self.fails(c, refers(2001), "array_above_max_length", "response.input", "response.create")
+        self.fails(c, refers(200), "string_above_max_length", "response.input", "response.create")
+        self.assertLess(self.server.rss() - before, 40 << 20)
+
+    def test_items_and_settings_fit_into_events(self):
+        c = self.connect()
+        output = lambda n: {"type": "function_call_output", "call_id": "c", "output": "x" * n}
+        c.send("conversation.item.create", item=output(262144))
+        c.until("conversation.item.done")
+        self.fails(c, {"type": "conversation.item.create", "item": output(400000)}, "string_above_max_length", "item")
+        parts = [{"type": "input_text", "text": ""}] * 5000
+        self.fails(c, {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": parts}},
+                   "string_above_max_length", "item")
+        c.session(instructions="x" * 500000)
+        self.fails(c, {"type": "session.update", "session": {"type": "realtime", "prompt": {"id": "x" * 30000}}},
+                   "string_above_max_length", "session")
+        self.fails(c, {"type": "response.create", "response": {"metadata": {"a": "x" * 5000}}},
+                   "string_above_max_length", "response.metadata", "response.create")
+
     def test_033_interruption_switched_off(self):
         c = self.connect(manual=False)
         c.session(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
@@ -250,7 +275,6 @@ class Doors(unittest.TestCase):
             self.assertEqual(r.returncode, 2)
             self.assertIn(word, r.stderr.decode())
             self.assertEqual(r.stderr.decode().count("\n"), 1)
-
 
 if __name__ == "__main__":
     unittest.main()
