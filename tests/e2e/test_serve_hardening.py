@@ -43,6 +43,8 @@ class Hardening(Case):
                 self.assertIn(closed.code, (code, 1006) if code == 1009 else (code,))
             except ConnectionResetError:
                 self.assertEqual(code, 1009)
+            if code == 1007:        # wslay closed by itself, and is counted with what it said
+                self.assertGreaterEqual(self.server.metric('s2s_ws_closes_total{code="1007"}'), 1)
         self.connect().session()
 
     def test_156_157_hostile_json(self):
@@ -77,6 +79,31 @@ class Hardening(Case):
         self.assertNotIsInstance(closed.exception, TimeoutError)
         self.assertLess(self.server.rss() - before, 64 << 20)
         c.events.clear()                # cut anywhere
+
+    def dropped(self, c, data, times):
+        """data is sent until the server has had enough."""
+        try:
+            for _ in range(times):
+                c.sock.sendall(data)
+            c.sock.settimeout(20)
+            while c.sock.recv(1 << 16):
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        c.events.clear()
+
+    def test_pongs_that_nobody_takes(self):
+        c, before = self.connect(), self.server.rss()
+        pings = b"\x89\xfd\0\0\0\0" + bytes(125)
+        self.dropped(c, pings * 1000, 500)          # 62 MB
+        self.assertLess(self.server.rss() - before, 40 << 20)
+        self.connect().session()
+
+    def test_a_message_of_crumbs(self):
+        c = self.connect()
+        c.frame(1, b" ", fin=False)
+        self.dropped(c, b"\x00\x81\0\0\0\0 " * 10000, 10)
+        self.connect().session()
 
     def test_a_reference_repeated(self):
         c = self.connect()
