@@ -3,6 +3,7 @@
 
 #include "audio-memory.h"
 #include "base64.h"
+#include "realtime.h"
 #include "sound.h"
 
 #include <stdio.h>
@@ -271,7 +272,7 @@ bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_quest
 {
     *status = 400;
     *q = (srv_chat_question){.samples = NULL};
-    json_t *body = json_loadb(text ? text : "", n, 0, NULL);
+    json_t *body = text && !srv_too_deep(text, n) ? json_loadb(text, n, 0, NULL) : NULL;
     bool ok = json_is_object(body);
     if (ok) ok = read_body(server, body, q, t, status);
     else srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object.");

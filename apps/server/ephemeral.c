@@ -86,7 +86,7 @@ static enum MHD_Result refuse(srv_request *r, const srv_trouble *t)
 static json_t *read_body(const srv_request *r)
 {
     if (r->n == 0) return json_object();
-    json_t *body = json_loadb(r->body, r->n, 0, NULL);
+    json_t *body = srv_too_deep(r->body, r->n) ? NULL : json_loadb(r->body, r->n, 0, NULL);
     if (json_is_object(body)) return body;
     json_decref(body);
     return NULL;

@@ -173,6 +173,11 @@ class Http(unittest.TestCase):
                         for sounds in ([sound], [other, "%%%", sound]))
         self.assertEqual(one["choices"][0]["message"]["content"], several["choices"][0]["message"]["content"])
 
+    def test_nesting(self):
+        for depth, status in ((60, 200), (70, 400)):
+            self.post('{"x":%s%s,%s' % ("[" * depth, "]" * depth, json.dumps(chat())[1:]), status=status)
+            self.post('{"x":%s%s}' % ("[" * depth, "]" * depth), "/v1/realtime/client_secrets", status)
+
     def test_a_question_larger_than_anything(self):
         for words in ("and " * 70000, "and " * 400000):
             self.refused(chat(messages=[{"role": "user", "content": words}]), 400, "invalid_value", "messages[0].content")
