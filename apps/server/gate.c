@@ -131,7 +131,7 @@ static void read_hello(const srv_request *r, srv_hello *hello)
     hello->transcription = intent && strcmp(intent, "transcription") == 0;
     const bool given = srv_given_key(r, key);
     bool transcribes = false;
-    hello->preset = given ? json_incref(srv_ephemeral_find(server->ephemerals, key, &transcribes)) : NULL;
+    hello->preset = given ? srv_ephemeral_find(server->ephemerals, key, &transcribes) : NULL;
     hello->transcription |= transcribes;
     if (server->options->api_key && !hello->preset) hello->key = !given ? SRV_KEY_NONE : srv_key_ok(server, key) ? SRV_KEY_OK : SRV_KEY_WRONG;
     if (!model && !hello->preset && server->options->strict_model && !hello->transcription) hello->model = SRV_MODEL_NONE;
