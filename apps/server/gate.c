@@ -72,12 +72,12 @@ bool srv_host_ok(const srv_request *r)
 
 /* ---- the key -------------------------------------------------------------------------- */
 
-enum { KEY_BYTES = 512 };
 static const char key_prefix[] = "openai-insecure-api-key.";
 
+/* Of one that is too long nothing is left: it is wrong, as no key of a server is empty. */
 static bool take_key(char *key, const char *text, size_t n)
 {
-    if (n >= KEY_BYTES) n = KEY_BYTES - 1;
+    if (n > SRV_KEY_BYTES) n = 0;
     memcpy(key, text, n);
     key[n] = 0;
     return true;
@@ -124,7 +124,7 @@ static bool wants_beta(const srv_request *r)
 static void read_hello(const srv_request *r, srv_hello *hello)
 {
     const srv *server = r->server;
-    char key[KEY_BYTES];
+    char key[SRV_KEY_BYTES + 1];
     const char *model = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "model");
     const char *intent = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "intent");
     *hello = (srv_hello){.beta = wants_beta(r)};

@@ -243,7 +243,7 @@ static enum MHD_Result wrong_method(srv_request *r, const char *allow)
 
 static enum MHD_Result check_key(srv_request *r, bool *ok)
 {
-    char key[512];
+    char key[SRV_KEY_BYTES + 1];
     const bool given = srv_given_key(r, key);
     *ok = !r->server->options->api_key || (given && srv_key_ok(r->server, key));
     if (*ok) return MHD_YES;

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 import unittest
 
@@ -233,6 +234,12 @@ class Doors(unittest.TestCase):
             self.assertEqual(server.request("GET", "/v1/models")[0], 401)
             self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + KEY})[0], 200)
 
+    def test_keys_are_compared_whole(self):
+        key = "k" * 511
+        with Server("--api-key", key) as server:
+            for given, status in ((key, 200), (key + "k", 401), (key[:-1], 401)):
+                self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + given})[0], status)
+
     def test_121_model_names(self):
         with Server("--strict-model", "--alias", "mine") as server:
             bad = "invalid_request_error.invalid_model"
@@ -297,11 +304,26 @@ class Doors(unittest.TestCase):
 
     def test_usage_errors(self):
         for options, word in ((["--host", "0.0.0.0"], "--insecure"), (["--ssl-key-file", "x"], "belong together"),
-                              (["--api-key", "x", "--api-key-file", "y"], "contradict")):
+                              (["--api-key", "x", "--api-key-file", "y"], "contradict"),
+                              (["--api-key", "k" * 512], "1 to 511 bytes")):
             r = program.run("serve", *options, threads=False)
             self.assertEqual(r.returncode, 2)
             self.assertIn(word, r.stderr.decode())
             self.assertEqual(r.stderr.decode().count("\n"), 1)
+
+    def test_key_files(self):
+        folder = program.scratch("keys")
+        self.addCleanup(program.remove, folder)
+        path = os.path.join(folder, "key")
+        for data, word in ((None, "No such file"), (b"", "empty file"), (b"\nkey\n", "1 to 511 bytes"), (b"k" * 512 + b"\n", "1 to 511 bytes"),
+                           (bytes(2 << 20), "at most 1048576 bytes")):
+            if data is not None:
+                with open(path, "wb") as f:
+                    f.write(data)
+            r = program.run("serve", "--api-key-file", path, threads=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(word, r.stderr.decode())
+
 
 if __name__ == "__main__":
     unittest.main()
