@@ -369,6 +369,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     srv_request *r = *state;
     if (!r) return;
     if (r->chat) srv_chat_gone(r->chat);
+    srv_upgrade_free(r->upgrade);
     srv_visitor_go(r->who);
     free(r->body);
     free(r);

@@ -15,6 +15,7 @@ typedef struct srv_request {
     bool too_large;
     struct srv_visitor *who;    /* counted as one of this address's; NULL: not counted */
     srv_chat *chat;             /* the answer that is being made */
+    struct srv_upgrade *upgrade;    /* until the connection is a WebSocket */
 } srv_request;
 
 /* Opens the listening socket and the daemon; 0, or 1 after an error line. */
