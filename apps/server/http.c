@@ -378,6 +378,19 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
 
 /* ---- open, close ------------------------------------------------------------------------------- */
 
+static int open_at(const struct addrinfo *a)
+{
+    const int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 256) == 0) return fd;
+    const int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+/* A name may have several addresses: the first that can be had. */
 static int listen_at(const char *host, int port)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
@@ -385,14 +398,9 @@ static int listen_at(const char *host, int port)
     snprintf(service, sizeof service, "%d", port);
     const int rc = getaddrinfo(host, service, &hints, &found);
     if (rc != 0) return fprintf(stderr, "omni: --host %s: %s\n", host, gai_strerror(rc)), -1;
-    const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
-    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 256) < 0) {
-        fprintf(stderr, "omni: %s port %d: %s; choose another with --port\n", host, port, strerror(errno));
-        if (fd >= 0) close(fd);
-        freeaddrinfo(found);
-        return -1;
-    }
+    int fd = -1;
+    for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = open_at(a);
+    if (fd < 0) fprintf(stderr, "omni: %s port %d: %s; choose another with --port\n", host, port, strerror(errno));
     freeaddrinfo(found);
     return fd;
 }
