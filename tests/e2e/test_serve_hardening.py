@@ -240,6 +240,26 @@ class Doors(unittest.TestCase):
             for given, status in ((key, 200), (key + "k", 401), (key[:-1], 401)):
                 self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + given})[0], status)
 
+    def test_a_body_without_a_key_is_not_kept(self):
+        with Server("--api-key", KEY) as server:
+            before, doors = server.rss(), []
+            for _ in range(4):
+                s = server.connect()
+                s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (20 << 20))
+                s.sendall(bytes((20 << 20) - 1))
+                doors.append(s)
+            self.assertLess(server.rss() - before, 30 << 20)
+            for s in doors:             # the answer comes at the end, and the connection goes on
+                s.sendall(b"x" + b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                got = b""
+                while True:
+                    more = s.recv(65536)
+                    if not more:
+                        break
+                    got += more
+                s.close()
+                self.assertTrue(got.startswith(b"HTTP/1.1 401 ") and b"HTTP/1.1 200 " in got, got)
+
     def test_121_model_names(self):
         with Server("--strict-model", "--alias", "mine") as server:
             bad = "invalid_request_error.invalid_model"
