@@ -260,6 +260,25 @@ class Doors(unittest.TestCase):
                 s.close()
                 self.assertTrue(got.startswith(b"HTTP/1.1 401 ") and b"HTTP/1.1 200 " in got, got)
 
+    def test_a_body_that_was_read_is_not_kept(self):
+        body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "x": "x" * (20 << 20)}).encode()
+        with Server("-np", "1") as server:
+            with Socket(server) as c:           # has the only slot
+                c.next()
+                before, doors = server.rss(), []
+                for _ in range(4):
+                    s = server.connect()
+                    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                    doors.append(s)
+                until = time.monotonic() + 30
+                while server.metric("s2s_queue_depth") < len(doors) and time.monotonic() < until:
+                    time.sleep(0.02)
+                self.assertEqual(server.metric("s2s_queue_depth"), len(doors))
+                self.assertLess(server.rss() - before, 30 << 20)
+            for s in doors:
+                self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 200 "))
+                s.close()
+
     def test_121_model_names(self):
         with Server("--strict-model", "--alias", "mine") as server:
             bad = "invalid_request_error.invalid_model"
