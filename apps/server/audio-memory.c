@@ -58,20 +58,30 @@ static sf_count_t tell(void *user)
 
 static SF_VIRTUAL_IO io = {get_length, seek, get, put, tell};
 
-bool srv_audio_read(void *bytes, size_t n, float **samples, size_t *n_samples, int *hz)
+/* Other formats hold hours of silence in a few bytes. */
+static bool is_allowed(const SF_INFO *info, int format)
+{
+    const int type = info->format & SF_FORMAT_TYPEMASK;
+    const bool named = format == SRV_FILE_MP3 ? type == SF_FORMAT_MPEG : type == SF_FORMAT_WAV || type == SF_FORMAT_WAVEX;
+    const bool short_enough = info->frames <= (sf_count_t)SRV_INPUT_SECONDS * info->samplerate || info->frames >= (sf_count_t)1 << 40;  /* not known */
+    return named && short_enough && info->channels >= 1 && info->channels <= SRV_FILE_CHANNELS && info->samplerate >= 1000 &&
+           info->samplerate <= SRV_FILE_HZ;
+}
+
+bool srv_audio_read(void *bytes, size_t n, int format, double most, float **samples, size_t *n_samples, int *hz)
 {
     const char *refused = cli_sound_refused(bytes, &n);
     memory_file f = {.bytes = bytes, .n = (sf_count_t)n};
     SF_INFO info = {.format = 0};
-    enum { PIECE = 4096, CHANNELS = 8 };
-    static float piece[PIECE * CHANNELS];   /* one thread reads */
+    enum { PIECE = 4096 };
+    static float piece[PIECE * SRV_FILE_CHANNELS];   /* one thread reads */
     SNDFILE *file = refused ? NULL : sf_open_virtual(&io, SFM_READ, &info, &f);
-    bool ok = file && info.channels >= 1 && info.channels <= CHANNELS && info.samplerate >= 1000 && info.samplerate <= 384000;
+    bool ok = file && is_allowed(&info, format);
+    const size_t enough = ok ? (size_t)(most * info.samplerate) : 0;
     float *all = NULL;
     size_t have = 0, cap = 0;
-    for (sf_count_t got; ok && (got = sf_readf_float(file, piece, PIECE)) > 0;) {
-        if (have + (size_t)got > (size_t)SRV_INPUT_SECONDS * (size_t)info.samplerate) ok = false;
-        if (ok && have + (size_t)got > cap) {
+    for (sf_count_t got; ok && have < enough && (got = sf_readf_float(file, piece, PIECE)) > 0;) {
+        if (have + (size_t)got > cap) {
             cap = 2 * (have + (size_t)got);
             float *bigger = realloc(all, cap * sizeof *all);
             ok = bigger != NULL;

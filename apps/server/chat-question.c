@@ -3,6 +3,7 @@
 
 #include "audio-memory.h"
 #include "base64.h"
+#include "realtime.h"
 #include "sound.h"
 
 #include <stdio.h>
@@ -44,6 +45,7 @@ static bool read_audio(const srv *server, const json_t *part, const char *path, 
     if (!format) return false;
     const char *word = json_string_value(format);
     const bool raw = strcmp(word, "pcm16") == 0;
+    const double most = (double)server->info->window_samples / server->info->sample_rate_in + 1;    /* the model hears no more */
     snprintf(inner, sizeof inner, "%.150s.input_audio.format", path);
     if (!raw && strcmp(word, "wav") != 0 && strcmp(word, "mp3") != 0)
         return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.20s'. Supported values are: 'wav', 'mp3' and 'pcm16'.", word);
@@ -55,17 +57,18 @@ static bool read_audio(const srv *server, const json_t *part, const char *path, 
     int hz = srv_format_rate(SRV_PCM16);
     bool ok = bytes && srv_base64_decode(json_string_value(data), letters, bytes, &n);
     if (ok && raw) {
-        n_samples = n / 2;
-        samples = n_samples ? malloc(n_samples * sizeof *samples) : NULL;
-        ok = samples && n_samples / 24000 <= SRV_INPUT_SECONDS;
+        ok = n / 2 / 24000 <= SRV_INPUT_SECONDS;
+        n_samples = n / 2 < (size_t)(24000 * most) ? n / 2 : (size_t)(24000 * most);
+        samples = ok && n_samples ? malloc(n_samples * sizeof *samples) : NULL;
+        ok = samples != NULL;
         if (ok) srv_sound_decode(SRV_PCM16, bytes, n_samples, samples);
-        else free(samples);
     } else if (ok) {
-        ok = srv_audio_read(bytes, n, &samples, &n_samples, &hz);
+        ok = srv_audio_read(bytes, n, strcmp(word, "wav") == 0 ? SRV_FILE_WAV : SRV_FILE_MP3, most, &samples, &n_samples, &hz);
     }
     free(bytes);
     if (ok && to_model_rate(server, samples, n_samples, hz, q)) return true;
-    return srv_trouble_set(t, "invalid_value", inner, "'%s' is not a readable %s recording in base64, of at most %d seconds.", inner, word, SRV_INPUT_SECONDS);
+    return srv_trouble_set(t, "invalid_value", inner, "'%s' is not a readable %s recording in base64, of at most %d seconds, %d channels and %d Hz.", inner,
+                           word, SRV_INPUT_SECONDS, SRV_FILE_CHANNELS, SRV_FILE_HZ);
 }
 
 /* ---- messages ----------------------------------------------------------------------------------- */
@@ -87,11 +90,17 @@ static bool read_part(const srv *server, const json_t *part, const char *path, b
     return text != NULL;
 }
 
-/* What a message says: *text malloc'ed, samples in q when it is spoken. */
+static bool is_spoken(const json_t *part)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+    return type && strcmp(type, "input_audio") == 0;
+}
+
+/* What a message says: *text malloc'ed, samples in q when it is spoken: of several recordings the last one. */
 static bool read_content(const srv *server, const json_t *content, const char *path, bool hear, srv_chat_question *q, char **text, srv_trouble *t)
 {
     char inner[200];
-    size_t size = 0, i;
+    size_t size = 0, last = 0, i;
     const json_t *part;
     *text = NULL;
     if (!json_is_string(content) && !json_is_array(content))
@@ -100,9 +109,11 @@ static bool read_content(const srv *server, const json_t *content, const char *p
     if (!words) return srv_trouble_set(t, NULL, NULL, "out of memory");
     bool ok = true;
     if (json_is_string(content)) fprintf(words, "%s", json_string_value(content));
+    json_array_foreach(content, i, part)
+        if (is_spoken(part)) last = i;
     json_array_foreach(content, i, part) {
         snprintf(inner, sizeof inner, "%.150s[%zu]", path, i);
-        ok = ok && read_part(server, part, inner, hear, q, words, t);
+        ok = ok && read_part(server, part, inner, hear && i == last, q, words, t);
     }
     fclose(words);
     return ok && (*text || srv_trouble_set(t, NULL, NULL, "out of memory"));
@@ -189,7 +200,7 @@ static bool read_messages(const srv *server, const json_t *body, srv_chat_questi
     snprintf(path, sizeof path, "messages[%zu].content", end - 1);
     if (!q->samples && (!typed || !typed[strspn(typed, " \t\r\n")] || strlen(typed) > SRV_TEXT_BYTES))
         return srv_trouble_set(t, "invalid_value", path, "'%s' has no question, or one of more than %d bytes.", path, SRV_TEXT_BYTES);
-    q->params.keep_history = q->past.n > 0;
+    q->params.keep_history = q->past.n > q->past.first;
     return true;
 }
 
@@ -261,7 +272,7 @@ bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_quest
 {
     *status = 400;
     *q = (srv_chat_question){.samples = NULL};
-    json_t *body = json_loadb(text ? text : "", n, 0, NULL);
+    json_t *body = text && !srv_too_deep(text, n) ? json_loadb(text, n, 0, NULL) : NULL;
     bool ok = json_is_object(body);
     if (ok) ok = read_body(server, body, q, t, status);
     else srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object.");

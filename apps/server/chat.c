@@ -270,7 +270,11 @@ enum MHD_Result srv_chat_begin(srv_request *r)
     unsigned status;
     srv_chat *c = calloc(1, sizeof *c), **last = &server->chats;
     if (!c) return MHD_NO;
-    if (!srv_chat_read(server, r->body, r->n, &c->question, &t, &status)) {
+    const bool read = srv_chat_read(server, r->body, r->n, &c->question, &t, &status);
+    free(r->body);      /* it may be megabytes, and the answer may be long in coming */
+    r->body = NULL;
+    r->n = r->cap = 0;
+    if (!read) {
         free(c);
         return srv_refuse(r, status, "invalid_request_error", t.code, t.param[0] ? t.param : NULL, t.message);
     }

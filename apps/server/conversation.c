@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PART_BYTES = 256 };     /* what a part of an item counts besides its JSON */
+
 /* ---- the list ------------------------------------------------------------------------------ */
 
 const char *srv_item_id(const srv_item *item)
@@ -38,14 +40,34 @@ long srv_item_find(const srv_conversation *c, const char *id)
     return -1;
 }
 
+/* Audio above the limit goes, the oldest first: what was asked, then questions that nobody asked; newest stays. */
+static void forget_audio(srv_conversation *c, const srv_item *newest)
+{
+    for (int unasked = 0; unasked < 2; unasked++) {
+        for (size_t i = 0; i < c->n && c->n_bytes > SRV_KEPT_AUDIO_BYTES; i++) {
+            srv_item *old = c->items[i];
+            if (old == newest || !old->audio || (!unasked && old->question && !old->asked)) continue;
+            c->n_bytes -= old->n_audio;
+            free(old->audio);
+            old->audio = NULL;
+            old->n_audio = 0;
+        }
+    }
+}
+
+static bool has_room(const srv_conversation *c, const srv_item *item)
+{
+    return c->n < SRV_ITEMS && c->n_json + item->n_json <= SRV_ITEMS_BYTES;
+}
+
 bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at)
 {
-    if (c->n == c->cap && item) {
+    if (item && has_room(c, item) && c->n == c->cap) {
         const size_t cap = c->cap ? 2 * c->cap : 16;
-        srv_item **bigger = c->n < SRV_ITEMS ? realloc(c->items, cap * sizeof *bigger) : NULL;
+        srv_item **bigger = realloc(c->items, cap * sizeof *bigger);
         if (bigger) c->items = bigger, c->cap = cap;
     }
-    if (!item || c->n == c->cap) {
+    if (!item || !has_room(c, item) || c->n == c->cap) {
         srv_item_free(item);
         return false;
     }
@@ -53,6 +75,8 @@ bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at)
     c->items[at] = item;
     c->n++;
     c->n_bytes += item->n_audio;
+    c->n_json += item->n_json;
+    forget_audio(c, item);
     return true;
 }
 
@@ -60,6 +84,7 @@ srv_item *srv_item_remove(srv_conversation *c, size_t at)
 {
     srv_item *item = c->items[at];
     c->n_bytes -= item->n_audio;
+    c->n_json -= item->n_json;
     c->n--;
     memmove(c->items + at, c->items + at + 1, (c->n - at) * sizeof *c->items);
     return item;
@@ -72,14 +97,7 @@ void srv_item_keep_audio(srv_conversation *c, srv_item *item, uint8_t *audio, si
     item->n_audio = n;
     item->format = format;
     item->spoken = true;
-    for (size_t i = 0; i < c->n && c->n_bytes > SRV_KEPT_AUDIO_BYTES; i++) {
-        srv_item *old = c->items[i];
-        if (old == item || !old->audio || (old->question && !old->asked)) continue;
-        c->n_bytes -= old->n_audio;
-        free(old->audio);
-        old->audio = NULL;
-        old->n_audio = 0;
-    }
+    forget_audio(c, item);
 }
 
 void srv_item_cut_audio(srv_conversation *c, srv_item *item, size_t n)
@@ -190,6 +208,33 @@ static srv_item *read_message(const json_t *given, const char *id, const char *p
     return NULL;
 }
 
+static srv_item *read_call(const json_t *given, const char *kind, const char *id, const char *path, srv_trouble *t)
+{
+    static const char *const members[2][3] = {{"call_id", "output", NULL}, {"call_id", "name", "arguments"}};
+    const bool call = strcmp(kind, "function_call") == 0;
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "id", id, "object", "realtime.item", "type", kind, "status", "completed");
+    for (int i = 0; json && i < 3 && members[call][i]; i++) {
+        json_t *v = srv_member(given, path, members[call][i], JSON_STRING, t);
+        if (v) json_object_set(json, members[call][i], v);
+        else json_decref(json), json = NULL;
+    }
+    srv_item *item = json ? calloc(1, sizeof *item) : NULL;
+    if (item) item->json = json, item->turn = -1;
+    else json_decref(json);
+    return item;
+}
+
+/* Items are shown whole, in events below 1 MiB; a part takes more memory than its JSON has bytes. */
+static srv_item *measured(srv_item *item, const char *path, srv_trouble *t)
+{
+    if (!item) return NULL;
+    item->n_json = json_dumpb(item->json, NULL, 0, JSON_COMPACT) + PART_BYTES * json_array_size(json_object_get(item->json, "content"));
+    if (item->n_json <= SRV_ITEM_BYTES) return item;
+    srv_item_free(item);
+    srv_trouble_set(t, "string_above_max_length", path, "Invalid '%s': at most %d bytes of JSON, audio not counted, each part %d more.", path, SRV_ITEM_BYTES, PART_BYTES);
+    return NULL;
+}
+
 srv_item *srv_item_read(const json_t *given, const char *path, srv_format format, srv_trouble *t)
 {
     char made[40], inner[200];
@@ -203,25 +248,14 @@ srv_item *srv_item_read(const json_t *given, const char *path, srv_format format
     }
     srv_new_id("item", made);
     const char *name = json_is_string(id) ? json_string_value(id) : made;
-    if (strcmp(kind, "message") == 0) return read_message(given, name, path, format, t);
-    const bool call = strcmp(kind, "function_call") == 0;
-    if (!call && strcmp(kind, "function_call_output") != 0) {
+    if (strcmp(kind, "message") == 0) return measured(read_message(given, name, path, format, t), path, t);
+    if (strcmp(kind, "function_call") != 0 && strcmp(kind, "function_call_output") != 0) {
         snprintf(inner, sizeof inner, "%.150s.type", path);
         srv_trouble_set(t, "invalid_value", inner,
                         "Invalid value: '%.40s'. Supported values are: 'message', 'function_call', and 'function_call_output'.", kind);
         return NULL;
     }
-    static const char *const members[2][3] = {{"call_id", "output", NULL}, {"call_id", "name", "arguments"}};
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "id", name, "object", "realtime.item", "type", kind, "status", "completed");
-    for (int i = 0; json && i < 3 && members[call][i]; i++) {
-        json_t *v = srv_member(given, path, members[call][i], JSON_STRING, t);
-        if (v) json_object_set(json, members[call][i], v);
-        else json_decref(json), json = NULL;
-    }
-    srv_item *item = json ? calloc(1, sizeof *item) : NULL;
-    if (item) item->json = json, item->turn = -1;
-    else json_decref(json);
-    return item;
+    return measured(read_call(given, kind, name, path, t), path, t);
 }
 
 /* ---- showing ------------------------------------------------------------------------------------ */
@@ -244,7 +278,9 @@ json_t *srv_item_show(const srv_item *item, bool beta, bool audio)
         const char *type = json_string_value(json_object_get(part, "type"));
         const bool sound = strstr(type, "audio") != NULL;
         if (beta && strncmp(type, "output_", 7) == 0) json_object_set_new(part, "type", json_string(sound ? "audio" : "text"));
-        if (audio && sound) show_audio(item, part);
+        if (!audio || !sound) continue;
+        show_audio(item, part);     /* that of all parts together: once, or many small parts make an endless event */
+        audio = false;
     }
     return shown;
 }

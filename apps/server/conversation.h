@@ -10,6 +10,7 @@ typedef struct srv_item {
     srv_format format;
     uint8_t *audio;             /* NULL: none, or no longer kept */
     size_t n_audio;
+    size_t n_json;              /* bytes of json as a client's item; 0: it is not a client's */
     bool spoken;                /* has an audio part */
     bool question;              /* of the user */
     bool asked;                 /* the engine was given it */
@@ -19,14 +20,16 @@ typedef struct srv_item {
 
 typedef struct srv_conversation {
     srv_item **items;
-    size_t n, cap, n_bytes;     /* n_bytes: audio kept in all */
+    size_t n, cap;
+    size_t n_bytes, n_json;     /* of audio kept, of the clients' JSON */
 } srv_conversation;
 
 void srv_conversation_free(srv_conversation *c);
 const char *srv_item_id(const srv_item *item);
 /* Index, or -1. */
 long srv_item_find(const srv_conversation *c, const char *id);
-/* At index at; takes the item over. false: no memory, or too many; the item is freed. */
+/* At index at; takes the item over. false: no memory, or too many or too much; the item is freed. Old audio of other
+ * items is forgotten when it is too much. */
 bool srv_item_insert(srv_conversation *c, srv_item *item, size_t at);
 /* Out of the list; it is the caller's then. */
 srv_item *srv_item_remove(srv_conversation *c, size_t at);

@@ -17,10 +17,14 @@ typedef struct entry {
     uint8_t digest[DIGEST_BYTES];
     double until;                   /* srv_now() */
     bool transcription;
-    json_t *settings;               /* NULL: the entry is free */
+    char *settings;                 /* JSON, smaller than what jansson makes of it; NULL: the entry is free */
+    size_t n_settings;
 } entry;
 
-struct srv_ephemerals { entry at[SRV_EPHEMERAL_KEYS]; };
+struct srv_ephemerals {
+    entry at[SRV_EPHEMERAL_KEYS];
+    size_t n_bytes;                 /* of all settings */
+};
 
 srv_ephemerals *srv_ephemerals_new(void)
 {
@@ -29,8 +33,18 @@ srv_ephemerals *srv_ephemerals_new(void)
 
 void srv_ephemerals_free(srv_ephemerals *all)
 {
-    for (int i = 0; all && i < SRV_EPHEMERAL_KEYS; i++) json_decref(all->at[i].settings);
+    for (int i = 0; all && i < SRV_EPHEMERAL_KEYS; i++) free(all->at[i].settings);
     free(all);
+}
+
+void srv_ephemerals_tick(srv_ephemerals *all, double now)
+{
+    for (entry *e = all->at; e < all->at + SRV_EPHEMERAL_KEYS; e++) {
+        if (!e->settings || e->until > now) continue;
+        all->n_bytes -= e->n_settings;
+        free(e->settings);
+        e->settings = NULL;
+    }
 }
 
 json_t *srv_ephemeral_find(const srv_ephemerals *all, const char *key, bool *transcription)
@@ -44,19 +58,22 @@ json_t *srv_ephemeral_find(const srv_ephemerals *all, const char *key, bool *tra
             found = &all->at[i];
     if (!found) return NULL;
     *transcription = found->transcription;
-    return found->settings;
+    return json_loadb(found->settings, found->n_settings, 0, NULL);
 }
 
-/* A new key of "ek_" and 256 random bits in hexadecimal; settings are stolen. false: the table is full. */
-static bool make(srv_ephemerals *all, json_t *settings, bool transcription, double seconds, char out[4 + 2 * SECRET_BYTES])
+/* A new key of "ek_" and 256 random bits in hexadecimal. false: the table is full. */
+static bool make(srv_ephemerals *all, const json_t *settings, bool transcription, double seconds, char out[4 + 2 * SECRET_BYTES])
 {
     uint8_t secret[SECRET_BYTES];
     entry *e = NULL;
     const double now = srv_now();
+    srv_ephemerals_tick(all, now);
     for (int i = 0; i < SRV_EPHEMERAL_KEYS && !e; i++)
-        if (!all->at[i].settings || all->at[i].until <= now) e = &all->at[i];
-    if (!e || gnutls_rnd(GNUTLS_RND_KEY, secret, sizeof secret) != 0) {
-        json_decref(settings);
+        if (!all->at[i].settings) e = &all->at[i];
+    char *text = e ? json_dumps(settings, JSON_COMPACT) : NULL;
+    const size_t n = text ? strlen(text) : 0;
+    if (!text || all->n_bytes + n > SRV_EPHEMERAL_BYTES || gnutls_rnd(GNUTLS_RND_KEY, secret, sizeof secret) != 0) {
+        free(text);
         return false;
     }
     memcpy(out, "ek_", 4);
@@ -68,8 +85,9 @@ static bool make(srv_ephemerals *all, json_t *settings, bool transcription, doub
     out[3 + 2 * SECRET_BYTES] = 0;
     gnutls_memset(secret, 0, sizeof secret);
     gnutls_hash_fast(GNUTLS_DIG_SHA256, out, strlen(out), e->digest);
-    json_decref(e->settings);
-    e->settings = settings;
+    e->settings = text;
+    e->n_settings = n;
+    all->n_bytes += n;
     e->transcription = transcription;
     e->until = now + seconds;
     return true;
@@ -86,7 +104,7 @@ static enum MHD_Result refuse(srv_request *r, const srv_trouble *t)
 static json_t *read_body(const srv_request *r)
 {
     if (r->n == 0) return json_object();
-    json_t *body = json_loadb(r->body, r->n, 0, NULL);
+    json_t *body = srv_too_deep(r->body, r->n) ? NULL : json_loadb(r->body, r->n, 0, NULL);
     if (json_is_object(body)) return body;
     json_decref(body);
     return NULL;
@@ -132,7 +150,7 @@ static enum MHD_Result answer(srv_request *r, json_t *settings, bool beta, bool 
     json_t *session = srv_session_show(r->server, settings, beta, transcription, id, expires), *j;
     if (!make(r->server->ephemerals, settings, transcription, seconds, key)) {
         json_decref(session);
-        return srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL, "too many ephemeral keys are valid already");
+        return srv_refuse(r, 429, "rate_limit_error", "rate_limit_exceeded", NULL, "too many ephemeral keys are valid already, or with too many settings");
     }
     if (beta) {
         json_object_set_new(session, "client_secret", json_pack("{s:s, s:I}", "value", key, "expires_at", expires));
@@ -154,7 +172,9 @@ static enum MHD_Result mint(srv_request *r, const json_t *session, bool beta, bo
                                                  beta ? " model id object expires_at client_secret " : " type model id object expires_at ", &t)
                            : NULL;
     json_decref(standard);
-    return settings ? answer(r, settings, beta, transcription, seconds) : refuse(r, &t);
+    const enum MHD_Result rc = settings ? answer(r, settings, beta, transcription, seconds) : refuse(r, &t);
+    json_decref(settings);
+    return rc;
 }
 
 enum MHD_Result srv_client_secrets(srv_request *r)

@@ -11,7 +11,9 @@
 
 srv_ephemerals *srv_ephemerals_new(void);               /* NULL: no memory */
 void srv_ephemerals_free(srv_ephemerals *all);          /* NULL is allowed */
-/* The settings that a key was made for, borrowed, and for which kind of session; NULL: no such key, or it has expired.
+/* Forgets the settings of keys that have expired; now is srv_now(). */
+void srv_ephemerals_tick(srv_ephemerals *all, double now);
+/* The settings that a key was made for, new, and for which kind of session; NULL: no such key, or it has expired.
  * Takes the same time for every key. */
 json_t *srv_ephemeral_find(const srv_ephemerals *all, const char *key, bool *transcription);
 

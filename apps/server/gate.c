@@ -72,12 +72,12 @@ bool srv_host_ok(const srv_request *r)
 
 /* ---- the key -------------------------------------------------------------------------- */
 
-enum { KEY_BYTES = 512 };
 static const char key_prefix[] = "openai-insecure-api-key.";
 
+/* Of one that is too long nothing is left: it is wrong, as no key of a server is empty. */
 static bool take_key(char *key, const char *text, size_t n)
 {
-    if (n >= KEY_BYTES) n = KEY_BYTES - 1;
+    if (n > SRV_KEY_BYTES) n = 0;
     memcpy(key, text, n);
     key[n] = 0;
     return true;
@@ -124,32 +124,39 @@ static bool wants_beta(const srv_request *r)
 static void read_hello(const srv_request *r, srv_hello *hello)
 {
     const srv *server = r->server;
-    char key[KEY_BYTES];
+    char key[SRV_KEY_BYTES + 1];
     const char *model = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "model");
     const char *intent = MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, "intent");
     *hello = (srv_hello){.beta = wants_beta(r)};
     hello->transcription = intent && strcmp(intent, "transcription") == 0;
     const bool given = srv_given_key(r, key);
     bool transcribes = false;
-    hello->preset = given ? json_incref(srv_ephemeral_find(server->ephemerals, key, &transcribes)) : NULL;
+    hello->preset = given ? srv_ephemeral_find(server->ephemerals, key, &transcribes) : NULL;
     hello->transcription |= transcribes;
     if (server->options->api_key && !hello->preset) hello->key = !given ? SRV_KEY_NONE : srv_key_ok(server, key) ? SRV_KEY_OK : SRV_KEY_WRONG;
     if (!model && !hello->preset && server->options->strict_model && !hello->transcription) hello->model = SRV_MODEL_NONE;
     else if (model && !srv_model_ok(server, model)) hello->model = SRV_MODEL_UNKNOWN;
 }
 
-typedef struct upgrade { srv *server; srv_hello hello; } upgrade;
+struct srv_upgrade { srv *server; srv_hello hello; };
+
+void srv_upgrade_free(struct srv_upgrade *u)
+{
+    if (!u) return;
+    json_decref(u->hello.preset);
+    free(u);
+}
 
 static void on_upgrade(void *cls, struct MHD_Connection *connection, void *con_cls, const char *extra, size_t n,
                        MHD_socket fd, struct MHD_UpgradeResponseHandle *urh)
 {
     (void)connection;
-    (void)con_cls;
-    upgrade *u = cls;
+    struct srv_upgrade *u = cls;
+    srv_request *r = con_cls;
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     srv_socket_adopt(u->server, fd, urh, extra, n, &u->hello);
-    json_decref(u->hello.preset);
-    free(u);
+    r->upgrade = NULL;
+    srv_upgrade_free(u);
 }
 
 static enum MHD_Result bad_handshake(srv_request *r, unsigned status, const char *what)
@@ -202,12 +209,13 @@ enum MHD_Result srv_upgrade(srv_request *r)
         return srv_refuse(r, 503, "server_error", "server_busy", NULL,
                           server->draining ? "the server is shutting down" : "all conversations the server has room for are taken");
     }
-    upgrade *u = calloc(1, sizeof *u);
+    struct srv_upgrade *u = calloc(1, sizeof *u);
     struct MHD_Response *response = u ? MHD_create_response_for_upgrade(on_upgrade, u) : NULL;
     if (!response) {
         free(u);
         return MHD_NO;
     }
+    r->upgrade = u;         /* its client may be gone before on_upgrade */
     u->server = server;
     read_hello(r, &u->hello);
     MHD_add_response_header(response, "Upgrade", "websocket");
@@ -217,9 +225,5 @@ enum MHD_Result srv_upgrade(srv_request *r)
     srv_count(server->metrics, SRV_REQUESTS, "101", 1);
     const enum MHD_Result rc = MHD_queue_response(r->connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
     MHD_destroy_response(response);
-    if (rc != MHD_YES) {
-        json_decref(u->hello.preset);
-        free(u);
-    }
     return rc;
 }

@@ -241,29 +241,48 @@ static enum MHD_Result wrong_method(srv_request *r, const char *allow)
     return finish(r, 405, response);
 }
 
-static enum MHD_Result check_key(srv_request *r, bool *ok)
+static bool has_key(const srv_request *r, bool *given)
 {
-    char key[512];
-    const bool given = srv_given_key(r, key);
-    *ok = !r->server->options->api_key || (given && srv_key_ok(r->server, key));
-    if (*ok) return MHD_YES;
+    char key[SRV_KEY_BYTES + 1];
+    *given = srv_given_key(r, key);
+    return !r->server->options->api_key || (*given && srv_key_ok(r->server, key));
+}
+
+static enum MHD_Result refuse_key(srv_request *r, bool given)
+{
     return srv_refuse(r, 401, "invalid_request_error", "invalid_api_key", NULL,
                       given ? "the API key is not the one this server was started with"
                             : "no API key: send Authorization: Bearer KEY");
 }
 
+static const route *find_route(const char *path)
+{
+    for (size_t i = 0; i < ROUTES; i++)
+        if (strcmp(routes[i].path, path) == 0) return &routes[i];
+    return NULL;
+}
+
+/* Will somebody read its body? Known from the headers: bodies of those who may not come in are not kept, only the answer
+ * waits for their end. */
+static bool wants_body(const srv_request *r, const char *method, const char *path)
+{
+    const route *at = find_route(path);
+    bool allowed, given;
+    srv_origin(r, &allowed);
+    return at && strcmp(method, "POST") == 0 && strcmp(at->method, "POST") == 0 && allowed && srv_host_ok(r) &&
+           (at->open || has_key(r, &given));
+}
+
 static enum MHD_Result dispatch(srv_request *r, const char *method, const char *path)
 {
     const bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
-    const route *at = NULL;
-    bool ok, allowed;
+    bool given, allowed;
     if (strcmp(method, "OPTIONS") == 0) return preflight(r);
     if (!srv_host_ok(r))
         return srv_refuse(r, 403, "invalid_request_error", "host_not_allowed", NULL,
                           "without an API key this server answers to addresses, localhost and its --host only");
     if (r->too_large) return srv_refuse(r, 413, "invalid_request_error", NULL, NULL, "the request is too large");
-    for (size_t i = 0; i < ROUTES && !at; i++)
-        if (strcmp(routes[i].path, path) == 0) at = &routes[i];
+    const route *at = find_route(path);
     const srv_file *file = at ? NULL : find_file(path);
     if (file) return reads ? get_file(r, file) : wrong_method(r, "GET, HEAD");
     const bool model = strncmp(path, "/v1/models/", 11) == 0;
@@ -273,10 +292,7 @@ static enum MHD_Result dispatch(srv_request *r, const char *method, const char *
     if (!allowed && !reads)
         return srv_refuse(r, 403, "invalid_request_error", "origin_not_allowed", NULL,
                           "pages of this origin may not use this server; see --cors-origin");
-    if (!(at && at->open)) {
-        const enum MHD_Result rc = check_key(r, &ok);
-        if (!ok) return rc;
-    }
+    if (!(at && at->open) && !has_key(r, &given)) return refuse_key(r, given);
     return at ? at->answer(r) : get_model(r, path + 11);
 }
 
@@ -284,6 +300,7 @@ static enum MHD_Result dispatch(srv_request *r, const char *method, const char *
 
 static void take_body(srv_request *r, const char *data, size_t n)
 {
+    if (r->deaf) return;
     if (r->too_large || r->n + n > SRV_BODY_BYTES) {
         r->too_large = true;
         return;
@@ -350,6 +367,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
             r->too_large = true;
             return dispatch(r, method, path);
         }
+        r->deaf = !wants_body(r, method, path);
         return MHD_YES;
     }
     if (*n_data) {
@@ -369,6 +387,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
     srv_request *r = *state;
     if (!r) return;
     if (r->chat) srv_chat_gone(r->chat);
+    srv_upgrade_free(r->upgrade);
     srv_visitor_go(r->who);
     free(r->body);
     free(r);
@@ -377,6 +396,19 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
 
 /* ---- open, close ------------------------------------------------------------------------------- */
 
+static int open_at(const struct addrinfo *a)
+{
+    const int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, 256) == 0) return fd;
+    const int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+/* A name may have several addresses: the first that can be had. */
 static int listen_at(const char *host, int port)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
@@ -384,14 +416,9 @@ static int listen_at(const char *host, int port)
     snprintf(service, sizeof service, "%d", port);
     const int rc = getaddrinfo(host, service, &hints, &found);
     if (rc != 0) return fprintf(stderr, "omni: --host %s: %s\n", host, gai_strerror(rc)), -1;
-    const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
-    if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 256) < 0) {
-        fprintf(stderr, "omni: %s port %d: %s; choose another with --port\n", host, port, strerror(errno));
-        if (fd >= 0) close(fd);
-        freeaddrinfo(found);
-        return -1;
-    }
+    int fd = -1;
+    for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) fd = open_at(a);
+    if (fd < 0) fprintf(stderr, "omni: %s port %d: %s; choose another with --port\n", host, port, strerror(errno));
     freeaddrinfo(found);
     return fd;
 }

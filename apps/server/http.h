@@ -13,8 +13,10 @@ typedef struct srv_request {
     char *body;                 /* what was posted, NUL-terminated */
     size_t n, cap;
     bool too_large;
+    bool deaf;                  /* the body is not collected: nobody will read it */
     struct srv_visitor *who;    /* counted as one of this address's; NULL: not counted */
     srv_chat *chat;             /* the answer that is being made */
+    struct srv_upgrade *upgrade;    /* until the connection is a WebSocket */
 } srv_request;
 
 /* Opens the listening socket and the daemon; 0, or 1 after an error line. */

@@ -28,41 +28,56 @@ bool srv_past_ask(srv_past *p, const char *text)
     return true;
 }
 
+/* One more place at the end; those of dropped exchanges are used again. */
+static bool make_room(srv_past *p)
+{
+    if (p->n < p->cap) return true;
+    if (p->first > p->n / 2) {
+        memmove(p->turns, p->turns + p->first, (p->n - p->first) * sizeof *p->turns);
+        p->n -= p->first;
+        p->first = 0;
+        return true;
+    }
+    const size_t cap = p->cap ? 2 * p->cap : 8;
+    srv_exchange *bigger = realloc(p->turns, cap * sizeof *bigger);
+    if (!bigger) return false;
+    p->turns = bigger;
+    p->cap = cap;
+    return true;
+}
+
+static void drop(srv_exchange *turn)
+{
+    free(turn->question);
+    free(turn->answer);
+}
+
 bool srv_past_answer(srv_past *p, const char *text)
 {
-    if (p->n == p->cap) {
-        const size_t cap = p->cap ? 2 * p->cap : 8;
-        srv_exchange *bigger = realloc(p->turns, cap * sizeof *bigger);
-        if (!bigger) return false;
-        p->turns = bigger;
-        p->cap = cap;
-    }
-    srv_exchange turn = {p->question ? p->question : strdup(""), strdup(text)};
+    if (!make_room(p)) return false;
+    srv_exchange turn = {p->question ? p->question : strdup(""), strdup(text), EXCHANGE_BYTES + p->n_question + strlen(text)};
     p->question = NULL;
     p->n_question = p->cap_question = 0;
+    if (!turn.question || !turn.answer) return drop(&turn), false;
     p->turns[p->n++] = turn;
-    return turn.question && turn.answer;
+    p->n_bytes += turn.n_bytes;
+    for (; p->n_bytes > SRV_TEXT_BYTES; p->first++) {
+        p->n_bytes -= p->turns[p->first].n_bytes;
+        drop(&p->turns[p->first]);
+    }
+    return true;
 }
 
 bool srv_past_tell(const srv_past *p, srv_seat *seat)
 {
-    size_t first = p->n, bytes = 0;
-    while (first > 0) {
-        bytes += EXCHANGE_BYTES + strlen(p->turns[first - 1].question) + strlen(p->turns[first - 1].answer);
-        if (bytes > SRV_TEXT_BYTES) break;
-        first--;
-    }
-    for (size_t i = first; i < p->n; i++)
+    for (size_t i = p->first; i < p->n; i++)
         if (!srv_seat_add(seat, p->turns[i].question, p->turns[i].answer, 0)) return false;
     return true;
 }
 
 void srv_past_free(srv_past *p)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        free(p->turns[i].question);
-        free(p->turns[i].answer);
-    }
+    for (size_t i = p->first; i < p->n; i++) drop(&p->turns[i]);
     free(p->turns);
     free(p->question);
     *p = (srv_past){.n = 0};

@@ -4,20 +4,22 @@
 
 #include "worker.h"
 
-typedef struct srv_exchange { char *question, *answer; } srv_exchange;
+typedef struct srv_exchange { char *question, *answer; size_t n_bytes; } srv_exchange;
 
 typedef struct srv_past {
     srv_exchange *turns;            /* oldest first */
-    size_t n, cap;
+    size_t first, n, cap;           /* turns[first .. n) are kept */
+    size_t n_bytes;                 /* what they count */
     char *question;                 /* asked since the last answer, malloc'ed; NULL: nothing */
     size_t n_question, cap_question;    /* its bytes, and room */
 } srv_past;
 
 /* In the order of the conversation. Several questions become one (of more than the library takes the rest is dropped); an
- * answer may come without one. false: no memory. */
+ * answer may come without one. The oldest exchanges make room: SRV_TEXT_BYTES in all, more than most contexts hold.
+ * false: no memory. */
 bool srv_past_ask(srv_past *p, const char *text);
 bool srv_past_answer(srv_past *p, const char *text);
-/* Into the history of a seat, the newest of them: SRV_TEXT_BYTES in all, more than most contexts hold. false: no memory. */
+/* Into the history of a seat. false: no memory. */
 bool srv_past_tell(const srv_past *p, srv_seat *seat);
 void srv_past_free(srv_past *p);    /* {0} is allowed, and left behind */
 

@@ -12,6 +12,7 @@ typedef struct question {
     srv_past past;                  /* what was before; its question is the typed one */
     srv_item **made;                /* items of response.input */
     size_t n_made;
+    size_t n_bytes;                 /* of all items of response.input */
 } question;
 
 static void free_question(question *q)
@@ -39,12 +40,24 @@ static void add_item(question *q, const srv_item *item)
     free(words);
 }
 
+/* A short reference may stand for a long item, many times. */
+static bool add_input(question *q, const srv_item *item, srv_trouble *t)
+{
+    q->n_bytes += item->n_json;
+    if (q->n_bytes > SRV_ITEMS_BYTES)
+        return srv_trouble_set(t, "string_above_max_length", "response.input", "Invalid 'response.input': at most %d bytes in all its items.", SRV_ITEMS_BYTES);
+    add_item(q, item);
+    return true;
+}
+
 static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_trouble *t)
 {
     size_t i;
     const json_t *given;
     char path[60];
     if (!json_is_array(input)) return srv_trouble_set(t, "invalid_type", "response.input", "Invalid type for 'response.input': expected an array.");
+    if (json_array_size(input) > SRV_ITEMS)
+        return srv_trouble_set(t, "array_above_max_length", "response.input", "Invalid 'response.input': at most %d items.", SRV_ITEMS);
     q->made = calloc(json_array_size(input) + 1, sizeof *q->made);
     json_array_foreach(input, i, given) {
         snprintf(path, sizeof path, "response.input[%zu]", i);
@@ -52,13 +65,13 @@ static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_t
         if (type && strcmp(type, "item_reference") == 0) {
             const long at = id ? srv_item_find(&rt->talk, id) : -1;
             if (at < 0) return srv_trouble_set(t, "item_not_found", path, "response.create: there is no item with id '%.100s'.", id ? id : "");
-            add_item(q, rt->talk.items[at]);
+            if (!add_input(q, rt->talk.items[at], t)) return false;
             continue;
         }
         srv_item *item = q->made ? srv_item_read(given, path, srv_settings_format(rt->settings, "audio.input.format"), t) : NULL;
         if (!item) return false;
         q->made[q->n_made++] = item;
-        add_item(q, item);
+        if (!add_input(q, item, t)) return false;
     }
     return true;
 }
@@ -83,6 +96,8 @@ static void read_conversation(srv_realtime *rt, question *q, bool side)
     }
 }
 
+enum { NAME_BYTES = 4 * 64, VALUE_BYTES = 4 * 512 };    /* 64 and 512 characters */
+
 static bool check_metadata(const json_t *metadata, srv_trouble *t)
 {
     const char *name;
@@ -93,6 +108,8 @@ static bool check_metadata(const json_t *metadata, srv_trouble *t)
         return srv_trouble_set(t, "object_above_max_properties", "response.metadata", "response.create: 'response.metadata' has at most 16 members.");
     json_object_foreach((json_t *)(uintptr_t)metadata, name, value)
         if (!json_is_string(value)) return srv_trouble_set(t, "invalid_type", "response.metadata", "response.create: the members of 'response.metadata' are strings.");
+        else if (strlen(name) > NAME_BYTES || json_string_length(value) > VALUE_BYTES)
+            return srv_trouble_set(t, "string_above_max_length", "response.metadata", "response.create: names in 'response.metadata' have at most %d bytes, values %d.", NAME_BYTES, VALUE_BYTES);
     return true;
 }
 

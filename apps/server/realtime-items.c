@@ -26,7 +26,7 @@ bool srv_on_item_create(srv_realtime *rt, const json_t *event, srv_trouble *t)
         return false;
     }
     if (!srv_item_insert(&rt->talk, item, at))
-        return srv_trouble_set(t, "invalid_value", "item", "The conversation has no room for more than %d items.", SRV_ITEMS);
+        return srv_trouble_set(t, "invalid_value", "item", "The conversation has no room for more than %d items, or %d bytes of them.", SRV_ITEMS, SRV_ITEMS_BYTES);
     srv_emit_item(rt, at, true);
     rt->untold |= !item->question;
     srv_history_tell(rt);

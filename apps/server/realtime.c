@@ -254,8 +254,7 @@ static bool dispatch(srv_realtime *rt, const json_t *event, srv_trouble *t)
     return false;
 }
 
-/* jansson bounds nesting only at 2048 levels; ours is lower, and told before memory is spent. */
-static bool too_deep(const char *text, size_t n)
+bool srv_too_deep(const char *text, size_t n)
 {
     int depth = 0;
     bool string = false;
@@ -280,7 +279,7 @@ void srv_realtime_message(srv_realtime *rt, const char *text, size_t n, bool bin
     json_error_t error;
     if (!rt->seat) return;
     rt->event_id = NULL;
-    json_t *event = binary || too_deep(text, n) ? NULL : json_loadb(text, n, JSON_DECODE_ANY, &error);
+    json_t *event = binary || srv_too_deep(text, n) ? NULL : json_loadb(text, n, JSON_DECODE_ANY, &error);
     bool ok;
     if (binary) ok = srv_trouble_set(&t, "invalid_event", NULL, "Binary frames carry no events here; send JSON as text.");
     else if (!event) ok = srv_trouble_set(&t, "invalid_json", NULL, "The event could not be read as JSON.");

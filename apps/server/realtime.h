@@ -16,6 +16,9 @@ void srv_realtime_drain(srv_realtime *rt);                  /* takes what the en
 void srv_realtime_tick(srv_realtime *rt, double now);
 void srv_realtime_goodbye(srv_realtime *rt);                /* ends what runs: the server goes */
 
+/* jansson bounds nesting only at 2048 levels; ours is lower, and told before memory is spent. */
+bool srv_too_deep(const char *text, size_t n);
+
 /* A session as its dialect shows it, new. */
 json_t *srv_session_show(const srv *server, const json_t *settings, bool beta, bool transcription, const char *id, long long expires);
 

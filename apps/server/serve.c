@@ -129,6 +129,7 @@ static void loop(srv *server)
         if (srv_now() - ticked < TICK_MS * 1e-3) continue;
         ticked = srv_now();
         srv_sockets_tick(server, ticked);
+        srv_ephemerals_tick(server->ephemerals, ticked);
         srv_chats_drain(server);
         srv_sockets_sweep(server);
     }

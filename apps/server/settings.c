@@ -1,6 +1,8 @@
 /* settings: see settings.h. */
 #include "settings.h"
 
+#include "limits.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -294,7 +296,10 @@ json_t *srv_settings_change(const json_t *settings, const json_t *given, bool be
 {
     change c = {json_copy((json_t *)(uintptr_t)settings), where, skip, beta, strcmp(where, "response") == 0, t};
     if (!c.settings) return srv_trouble_set(t, NULL, NULL, "out of memory"), NULL;
-    if (change_members(&c, given, "")) return c.settings;
+    bool ok = change_members(&c, given, "");
+    if (ok && json_dumpb(c.settings, NULL, 0, JSON_COMPACT) > SRV_SETTINGS_BYTES)     /* they are shown whole */
+        ok = srv_trouble_set(t, "string_above_max_length", where, "Invalid '%s': at most %d bytes of JSON in all.", where, SRV_SETTINGS_BYTES);
+    if (ok) return c.settings;
     json_decref(c.settings);
     return NULL;
 }

@@ -27,7 +27,8 @@ struct srv_socket {
     double heard, pinged, moved, closed;
     int close_code;             /* 0: none; wslay would send it before what waits */
     char close_reason[124];
-    bool writable_wanted, dead;
+    unsigned frames;            /* of the message that comes */
+    bool writable_wanted, counted, dead;    /* counted: its close */
 };
 
 static const char *code_name(int code)
@@ -77,6 +78,15 @@ static ssize_t on_send(wslay_event_context_ptr ws, const uint8_t *bytes, size_t 
     return -1;
 }
 
+/* Each frame costs wslay a hundred bytes, whatever is in it. */
+static void on_frame(wslay_event_context_ptr ws, const struct wslay_event_on_frame_recv_start_arg *arg, void *user)
+{
+    (void)ws;
+    srv_socket *s = user;
+    if (arg->opcode == WSLAY_TEXT_FRAME || arg->opcode == WSLAY_BINARY_FRAME) s->frames = 0;
+    if (!wslay_is_ctrl_frame(arg->opcode) && ++s->frames > SRV_MESSAGE_FRAMES) s->dead = true;
+}
+
 static void on_message(wslay_event_context_ptr ws, const struct wslay_event_on_msg_recv_arg *arg, void *user)
 {
     (void)ws;
@@ -94,6 +104,16 @@ static void watch(srv_socket *s, int op)
     epoll_ctl(s->server->epoll_fd, op, s->fd, &e);
 }
 
+/* The code of who closed first: the other side, or wslay, which finds what is against the protocol. */
+static void count_close(srv_socket *s)
+{
+    const bool received = wslay_event_get_close_received(s->ws);
+    if (s->counted || s->closed == 0 || (!received && !wslay_event_get_close_sent(s->ws))) return;
+    s->counted = true;
+    const int code = received ? wslay_event_get_status_code_received(s->ws) : wslay_event_get_status_code_sent(s->ws);
+    srv_count(s->server->metrics, SRV_CLOSES, code_name(code), 1);
+}
+
 static void flush(srv_socket *s)
 {
     if (s->dead) return;
@@ -103,6 +123,9 @@ static void flush(srv_socket *s)
         s->close_code = 0;
         if (wslay_event_send(s->ws) != 0) s->dead = true;
     }
+    /* Answers wait before there is so much; pongs do not. */
+    if (wslay_event_get_queued_msg_count(s->ws) > SRV_SEND_MESSAGES || srv_socket_waiting(s) > SRV_SEND_BYTES) s->dead = true;
+    count_close(s);
     const bool wanted = !s->dead && wslay_event_want_write(s->ws);
     if (wanted && !s->writable_wanted) s->moved = srv_now();
     if (wanted != s->writable_wanted) {
@@ -116,7 +139,7 @@ static void flush(srv_socket *s)
 void srv_socket_adopt(srv *server, int fd, void *urh, const void *extra, size_t n, const srv_hello *hello)
 {
     static const struct wslay_event_callbacks callbacks = {
-        .recv_callback = on_recv, .send_callback = on_send, .on_msg_recv_callback = on_message};
+        .recv_callback = on_recv, .send_callback = on_send, .on_frame_recv_start_callback = on_frame, .on_msg_recv_callback = on_message};
     srv_socket *s = calloc(1, sizeof *s);
     if (s) s->extra = malloc(n + 1);
     if (!s || !s->extra || wslay_event_context_server_init(&s->ws, &callbacks, s) != 0) {
@@ -170,6 +193,7 @@ void srv_socket_close(srv_socket *s, int code, const char *reason)
     s->close_code = code;
     snprintf(s->close_reason, sizeof s->close_reason, "%s", reason);
     s->closed = srv_now();
+    s->counted = true;
     srv_count(s->server->metrics, SRV_CLOSES, code_name(code), 1);
 }
 
@@ -179,11 +203,8 @@ void srv_socket_ready(srv_socket *s, uint32_t events)
     s->budget = SRV_READ_SLICE_BYTES;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && wslay_event_want_read(s->ws) && wslay_event_recv(s->ws) != 0)
         s->dead = true;
-    if (!s->dead && (wslay_event_get_close_received(s->ws) || !wslay_event_get_read_enabled(s->ws)) && s->closed == 0) {
+    if (!s->dead && (wslay_event_get_close_received(s->ws) || !wslay_event_get_read_enabled(s->ws)) && s->closed == 0)
         s->closed = srv_now();
-        const int code = wslay_event_get_status_code_received(s->ws);
-        srv_count(s->server->metrics, SRV_CLOSES, code_name(code), 1);
-    }
     flush(s);
 }
 
@@ -223,7 +244,7 @@ void srv_sockets_sweep(srv *server)
             continue;
         }
         *at = s->next;
-        if (s->closed == 0) srv_count(server->metrics, SRV_CLOSES, "1006", 1);
+        if (!s->counted) srv_count(server->metrics, SRV_CLOSES, "1006", 1);
         epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
         srv_realtime_free(s->session);
         wslay_event_context_free(s->ws);

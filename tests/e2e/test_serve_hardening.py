@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 import unittest
 
@@ -43,6 +44,8 @@ class Hardening(Case):
                 self.assertIn(closed.code, (code, 1006) if code == 1009 else (code,))
             except ConnectionResetError:
                 self.assertEqual(code, 1009)
+            if code == 1007:        # wslay closed by itself, and is counted with what it said
+                self.assertGreaterEqual(self.server.metric('s2s_ws_closes_total{code="1007"}'), 1)
         self.connect().session()
 
     def test_156_157_hostile_json(self):
@@ -77,6 +80,56 @@ class Hardening(Case):
         self.assertNotIsInstance(closed.exception, TimeoutError)
         self.assertLess(self.server.rss() - before, 64 << 20)
         c.events.clear()                # cut anywhere
+
+    def dropped(self, c, data, times):
+        """data is sent until the server has had enough."""
+        try:
+            for _ in range(times):
+                c.sock.sendall(data)
+            c.sock.settimeout(20)
+            while c.sock.recv(1 << 16):
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        c.events.clear()
+
+    def test_pongs_that_nobody_takes(self):
+        c, before = self.connect(), self.server.rss()
+        pings = b"\x89\xfd\0\0\0\0" + bytes(125)
+        self.dropped(c, pings * 1000, 500)          # 62 MB
+        self.assertLess(self.server.rss() - before, 40 << 20)
+        self.connect().session()
+
+    def test_a_message_of_crumbs(self):
+        c = self.connect()
+        c.frame(1, b" ", fin=False)
+        self.dropped(c, b"\x00\x81\0\0\0\0 " * 10000, 10)
+        self.connect().session()
+
+    def test_a_reference_repeated(self):
+        c = self.connect()
+        c.say("a" * 250000, id="long")
+        refers = lambda n: {"type": "response.create", "response": {
+            "conversation": "none", "input": [{"type": "item_reference", "id": "long"}] * n}}
+        before = self.server.rss()
+        self.fails(c, refers(2001), "array_above_max_length", "response.input", "response.create")
+        self.fails(c, refers(200), "string_above_max_length", "response.input", "response.create")
+        self.assertLess(self.server.rss() - before, 40 << 20)
+
+    def test_items_and_settings_fit_into_events(self):
+        c = self.connect()
+        output = lambda n: {"type": "function_call_output", "call_id": "c", "output": "x" * n}
+        c.send("conversation.item.create", item=output(262144))
+        c.until("conversation.item.done")
+        self.fails(c, {"type": "conversation.item.create", "item": output(400000)}, "string_above_max_length", "item")
+        parts = [{"type": "input_text", "text": ""}] * 5000
+        self.fails(c, {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": parts}},
+                   "string_above_max_length", "item")
+        c.session(instructions="x" * 500000)
+        self.fails(c, {"type": "session.update", "session": {"type": "realtime", "prompt": {"id": "x" * 30000}}},
+                   "string_above_max_length", "session")
+        self.fails(c, {"type": "response.create", "response": {"metadata": {"a": "x" * 5000}}},
+                   "string_above_max_length", "response.metadata", "response.create")
 
     def test_033_interruption_switched_off(self):
         c = self.connect(manual=False)
@@ -181,6 +234,51 @@ class Doors(unittest.TestCase):
             self.assertEqual(server.request("GET", "/v1/models")[0], 401)
             self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + KEY})[0], 200)
 
+    def test_keys_are_compared_whole(self):
+        key = "k" * 511
+        with Server("--api-key", key) as server:
+            for given, status in ((key, 200), (key + "k", 401), (key[:-1], 401)):
+                self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + given})[0], status)
+
+    def test_a_body_without_a_key_is_not_kept(self):
+        with Server("--api-key", KEY) as server:
+            before, doors = server.rss(), []
+            for _ in range(4):
+                s = server.connect()
+                s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (20 << 20))
+                s.sendall(bytes((20 << 20) - 1))
+                doors.append(s)
+            self.assertLess(server.rss() - before, 30 << 20)
+            for s in doors:             # the answer comes at the end, and the connection goes on
+                s.sendall(b"x" + b"GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                got = b""
+                while True:
+                    more = s.recv(65536)
+                    if not more:
+                        break
+                    got += more
+                s.close()
+                self.assertTrue(got.startswith(b"HTTP/1.1 401 ") and b"HTTP/1.1 200 " in got, got)
+
+    def test_a_body_that_was_read_is_not_kept(self):
+        body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "x": "x" * (20 << 20)}).encode()
+        with Server("-np", "1") as server:
+            with Socket(server) as c:           # has the only slot
+                c.next()
+                before, doors = server.rss(), []
+                for _ in range(4):
+                    s = server.connect()
+                    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                    doors.append(s)
+                until = time.monotonic() + 30
+                while server.metric("s2s_queue_depth") < len(doors) and time.monotonic() < until:
+                    time.sleep(0.02)
+                self.assertEqual(server.metric("s2s_queue_depth"), len(doors))
+                self.assertLess(server.rss() - before, 30 << 20)
+            for s in doors:
+                self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 200 "))
+                s.close()
+
     def test_121_model_names(self):
         with Server("--strict-model", "--alias", "mine") as server:
             bad = "invalid_request_error.invalid_model"
@@ -245,11 +343,25 @@ class Doors(unittest.TestCase):
 
     def test_usage_errors(self):
         for options, word in ((["--host", "0.0.0.0"], "--insecure"), (["--ssl-key-file", "x"], "belong together"),
-                              (["--api-key", "x", "--api-key-file", "y"], "contradict")):
+                              (["--api-key", "x", "--api-key-file", "y"], "contradict"),
+                              (["--api-key", "k" * 512], "1 to 511 bytes")):
             r = program.run("serve", *options, threads=False)
             self.assertEqual(r.returncode, 2)
             self.assertIn(word, r.stderr.decode())
             self.assertEqual(r.stderr.decode().count("\n"), 1)
+
+    def test_key_files(self):
+        folder = program.scratch("keys")
+        self.addCleanup(program.remove, folder)
+        path = os.path.join(folder, "key")
+        for data, word in ((None, "No such file"), (b"", "empty file"), (b"\nkey\n", "1 to 511 bytes"), (b"k" * 512 + b"\n", "1 to 511 bytes"),
+                           (bytes(2 << 20), "at most 1048576 bytes")):
+            if data is not None:
+                with open(path, "wb") as f:
+                    f.write(data)
+            r = program.run("serve", "--api-key-file", path, threads=False)
+            self.assertEqual(r.returncode, 1)
+            self.assertIn(word, r.stderr.decode())
 
 
 if __name__ == "__main__":

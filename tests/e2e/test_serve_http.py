@@ -31,12 +31,12 @@ def spoken(data, form="wav"):
     return [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": data, "format": form}}]}]
 
 
-def wav(pcm):
+def wav(pcm, rate=24000, channels=1):
     out = io.BytesIO()
     with wave.open(out, "wb") as w:
-        w.setnchannels(1)
+        w.setnchannels(channels)
         w.setsampwidth(2)
-        w.setframerate(24000)
+        w.setframerate(rate)
         w.writeframes(pcm)
     return out.getvalue()
 
@@ -146,6 +146,37 @@ class Http(unittest.TestCase):
                 (chat(messages=[{"role": "user", "content": 5}]), "invalid_type", "messages[0].content"),
                 (chat(n=2), "unsupported_value", "n")):
             self.refused(body, 400, code, param)
+
+    def test_recordings_are_what_they_say(self):
+        import numpy as np
+        folder = program.scratch("recordings")
+        self.addCleanup(program.remove, folder)
+        flac = program.encode(os.path.join(folder, "q.flac"), np.zeros(24000), 24000, "flac")
+        with open(flac, "rb") as f:
+            data = f.read()
+        for form, recording in (("wav", data), ("mp3", data), ("mp3", wav(bytes(48000))), ("wav", wav(bytes(48000), channels=3)),
+                                ("wav", wav(bytes(48000), rate=384000)), ("wav", wav(bytes(16 << 20), rate=8000))):
+            messages = spoken(base64.b64encode(recording).decode(), form)
+            self.refused(chat(messages=messages), 400, "invalid_value", "messages[0].content[0].input_audio.data")
+
+    def test_of_a_long_recording_the_beginning_is_heard(self):
+        answers, pcm = set(), speech(silence=0.2) + bytes(48000 * 300)
+        for seconds in (60, 300):
+            for form, sound in (("wav", wav(pcm[:48000 * seconds])), ("pcm16", pcm[:48000 * seconds])):
+                answers.add(self.ask(messages=spoken(base64.b64encode(sound).decode(), form))["choices"][0]["message"]["content"])
+        self.assertEqual(len(answers), 1)
+
+    def test_of_many_recordings_the_last_is_heard(self):
+        sound = base64.b64encode(wav(speech(silence=0.2))).decode()
+        other = base64.b64encode(wav(bytes(48000))).decode()
+        one, several = (self.ask(messages=[{"role": "user", "content": [spoken(s)[0]["content"][0] for s in sounds]}])
+                        for sounds in ([sound], [other, "%%%", sound]))
+        self.assertEqual(one["choices"][0]["message"]["content"], several["choices"][0]["message"]["content"])
+
+    def test_nesting(self):
+        for depth, status in ((60, 200), (70, 400)):
+            self.post('{"x":%s%s,%s' % ("[" * depth, "]" * depth, json.dumps(chat())[1:]), status=status)
+            self.post('{"x":%s%s}' % ("[" * depth, "]" * depth), "/v1/realtime/client_secrets", status)
 
     def test_a_question_larger_than_anything(self):
         for words in ("and " * 70000, "and " * 400000):

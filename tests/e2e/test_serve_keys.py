@@ -75,6 +75,13 @@ class Keys(Case):
             first = c.next()
             self.assertEqual((first["type"], first["session"]["input_audio_format"]), ("transcription_session.created", "g711_ulaw"))
 
+    def test_settings_of_all_keys_together(self):
+        with Server("--api-key", KEY) as server:
+            body = json.dumps({"session": {"type": "realtime", "instructions": "x" * 500000}})
+            statuses = [server.request("POST", "/v1/realtime/client_secrets", body, BEARER)[0] for _ in range(140)]
+            self.assertEqual(set(statuses), {200, 429})
+            self.assertEqual(statuses, sorted(statuses))
+
     def test_125_limits_and_bad_bodies(self):
         for seconds in (5, 7201):
             e = self.mint({"expires_after": {"anchor": "created_at", "seconds": seconds}}, status=400)["error"]
