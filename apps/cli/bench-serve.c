@@ -84,13 +84,13 @@ static int read_questions(load *l)
 /* One round: what is due, then whatever comes until the next thing is. */
 static void round_of(load *l, double until)
 {
-    double now = load_now(), next = until;
+    double next = until;
     for (int i = 0; i < l->n; i++) {
-        const double due = load_person_tick(l->persons[i], now);
+        const double due = load_person_tick(l->persons[i], load_now());     /* a round of many takes a while */
         next = due < next ? due : next;
         l->polled[i] = (struct pollfd){.fd = load_person_fd(l->persons[i]), .events = load_person_events(l->persons[i])};
     }
-    now = load_now();
+    const double now = load_now();
     const int ms = next <= now ? 0 : (int)ceil((next - now) * 1e3);
     if (poll(l->polled, (nfds_t)l->n, ms < 1000 ? ms : 1000) <= 0) return;
     for (int i = 0; i < l->n; i++)
