@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
-const { URL: url, MICROPHONE, SHOTS, BROWSER, QUESTION } = process.env;
+const { URL: url, KEYED, MICROPHONE, SHOTS, BROWSER, QUESTION } = process.env;
 const browser = await chromium.launch({
   executablePath: BROWSER,
   args: ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required',
@@ -10,7 +10,7 @@ const browser = await chromium.launch({
 });
 const trouble = [];
 
-async function visit(options = {}) {
+async function visit(options = {}, where = url) {
   const page = await browser.newPage({ viewport: { width: 1000, height: 760 }, ...options });
   await page.addInitScript(() => {
     // As in Firefox: a context takes only streams of its own rate, which no microphone has at 24 kHz.
@@ -24,7 +24,7 @@ async function visit(options = {}) {
   });
   page.on('pageerror', (e) => trouble.push(String(e)));
   page.on('console', (m) => m.type() === 'error' && trouble.push(m.text()));
-  await page.goto(url);
+  await page.goto(where);
   return page;
 }
 const phase = (page, name) => page.waitForFunction((n) => document.body.dataset.phase === n, name, { timeout: 30000, polling: 20 });
@@ -104,6 +104,28 @@ await page.evaluate(() => {
 await page.click('#talk');
 await page.waitForFunction(() => window.given?.getTracks().every((t) => t.readyState === 'ended'), null, { timeout: 10000 });
 assert.equal(await page.evaluate(() => omni.state.rows.at(-1).text), 'no such stream');
+await page.close();
+
+// A wrong key is said once and asks for no microphone; the right one goes on.
+page = await visit({}, KEYED);
+await page.evaluate(() => {
+  const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.asked = 0;
+  navigator.mediaDevices.getUserMedia = (what) => { asked++; return get(what); };
+  document.getElementById('key').value = 'wrong';
+  document.getElementById('key').onchange();
+});
+await page.click('#talk');
+await page.waitForFunction(() => omni.state.rows.length > 0, null, { timeout: 10000 });
+await page.waitForFunction(() => sockets.at(-1).readyState === WebSocket.CLOSED);
+assert.deepEqual(await page.evaluate(() => [asked, omni.state.rows.length, omni.state.phase]), [0, 1, 'closed']);
+await page.evaluate(() => {
+  document.getElementById('key').value = 'sesame';
+  document.getElementById('key').onchange();
+});
+await page.click('#talk');
+await phase(page, 'listening');
+await page.waitForFunction(() => asked === 1);
 await page.close();
 
 // No microphone: a file. A narrow screen in the dark, and a tablet.
