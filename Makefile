@@ -2,6 +2,7 @@
 
 BUILD ?= build
 MODEL ?= models/tiny
+OPTIONS ?=
 FUZZ_SECONDS ?= 600
 MINUTES ?= 20
 PYTHON ?= /usr/bin/python3
@@ -16,9 +17,9 @@ help: ## this list
 setup: ## install what the build needs and is missing (apt)
 	@scripts/setup.sh build
 
-build: setup ## the program ./omni
-	@cmake -G Ninja -S . -B $(BUILD) -DOMNI_TESTS=OFF --log-level=WARNING
-	@cmake --build $(BUILD) --target omni -j $(JOBS)
+build: setup ## the program ./omni and the library (OPTIONS: CMake's, such as OPTIONS=-DOMNI_CUDA=ON)
+	@cmake -G Ninja -S . -B $(BUILD) -DOMNI_TESTS=OFF $(if $(PREFIX),-DCMAKE_INSTALL_PREFIX=$(PREFIX)) --log-level=WARNING $(OPTIONS)
+	@cmake --build $(BUILD) -j $(JOBS)
 	@ln -sf $(BUILD)/omni omni
 
 demo: build ## answer a spoken question with the bundled model, into reply.wav
@@ -57,9 +58,10 @@ tiny: build ## train models/tiny from nothing (hours; QUICK=1: every step in min
 	./omni info $(TINY)/gguf
 	./omni ask -m $(TINY)/gguf $(TINY)/gguf/questions/1.wav -o reply.wav
 
-install: build ## program, library, header, model (DESTDIR and PREFIX as usual)
-	@cmake -S . -B $(BUILD) $(if $(PREFIX),-DCMAKE_INSTALL_PREFIX=$(PREFIX)) --log-level=WARNING
-	@cmake --build $(BUILD) -j $(JOBS)
+# What was built is not built again: root has another home and another llama.cpp cache.
+install: ## what `make build` made: program, library, header, model (DESTDIR and PREFIX as usual, PREFIX for build too)
+	@[ -x $(BUILD)/omni ] && [ -e $(BUILD)/libomni.so ] && [ -e $(BUILD)/omni.bash ] \
+	    $(if $(PREFIX),&& grep -qx 'CMAKE_INSTALL_PREFIX:PATH=$(PREFIX)' $(BUILD)/CMakeCache.txt) || $(MAKE) build
 	@cmake --install $(BUILD)
 
 deb: ## a Debian package in build/deb, for any x86-64-v3 or 64-bit Arm

@@ -11,24 +11,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The samples of a mono recording, yours to free; NULL with a message when it is not what the model takes. */
+/* The samples of a mono recording, yours to free; NULL with a message when it is not what the model takes.
+ * Read in pieces: a file that was made in a pipe does not know its length. */
 static float *read_question(const char *path, int rate, size_t *n)
 {
+    enum { PIECE = 1 << 16 };
     SF_INFO info = {0};
     SNDFILE *file = sf_open(path, SFM_READ, &info);
     float *samples = NULL;
+    sf_count_t got = PIECE;
 
     if (!file)
-        fprintf(stderr, "%s: %s\n", path, sf_strerror(NULL));
-    else if (info.channels != 1 || info.samplerate != rate)
+        return fprintf(stderr, "%s: %s\n", path, sf_strerror(NULL)), NULL;
+    if (info.channels != 1 || info.samplerate != rate) {
         fprintf(stderr, "%s: %d channels at %d Hz; wanted 1 at %d Hz\n", path, info.channels, info.samplerate,
                 rate);
-    else
-        samples = malloc(((size_t)info.frames + 1) * sizeof *samples);
-    if (samples)
-        *n = (size_t)sf_readf_float(file, samples, info.frames);
-    if (file)
-        sf_close(file);
+        got = 0;
+    }
+    for (*n = 0; got == PIECE; *n += (size_t)got) {
+        float *more = realloc(samples, (*n + PIECE) * sizeof *samples);
+
+        if (!more) {
+            fprintf(stderr, "%s: too long for this machine's memory\n", path);
+            free(samples);
+            samples = NULL;
+            break;
+        }
+        samples = more;
+        got = sf_readf_float(file, samples + *n, PIECE);
+    }
+    sf_close(file);
     return samples;
 }
 
@@ -49,8 +61,8 @@ static int answer(omni_engine *engine, omni_session *session, SNDFILE *out)
             fwrite(ev.text, 1, ev.n_text, stdout);
             fflush(stdout);
         }
-        if (ev.type == OMNI_EVENT_AUDIO)
-            sf_write_float(out, ev.audio, (sf_count_t)ev.n_audio);
+        if (ev.type == OMNI_EVENT_AUDIO && sf_write_float(out, ev.audio, (sf_count_t)ev.n_audio) != (sf_count_t)ev.n_audio)
+            return fprintf(stderr, "the answer can not be written: %s\n", sf_strerror(out)), 1;
         if (ev.type == OMNI_EVENT_FAILED)
             return fprintf(stderr, "%s\n", ev.text), 1;
         if (ev.type == OMNI_EVENT_END)
@@ -79,17 +91,21 @@ int main(int argc, char **argv)
     SF_INFO format = {
         .samplerate = info->sample_rate_out, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
     question = read_question(argv[2], info->sample_rate_in, &n);
-    out = question ? sf_open(argv[3], SFM_WRITE, &format) : NULL;
-    if (!out)
+    if (!question)
         goto done;
+    out = sf_open(argv[3], SFM_WRITE, &format);
+    if (!out) {
+        fprintf(stderr, "%s: %s\n", argv[3], sf_strerror(NULL));
+        goto done;
+    }
     sf_command(out, SFC_SET_CLIPPING, NULL, SF_TRUE);
     if (omni_session_push_audio(session, question, n) || omni_session_end_input(session))
         fprintf(stderr, "%s\n", omni_last_error());
     else
         rc = answer(engine, session, out);
 done:
-    if (out && sf_close(out) != 0)
-        rc = 1;
+    if (out && sf_close(out) != 0 && rc == 0)
+        rc = (fprintf(stderr, "%s: can not be completed\n", argv[3]), 1);
     free(question);
     omni_session_free(session);
     omni_engine_free(engine);

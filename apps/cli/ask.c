@@ -35,6 +35,8 @@ static int check_usage(const cli_args *args)
         return cli_usage("ask: -o and --no-speech contradict each other");
     if (output && strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
         return cli_usage("ask: -o -: will not write samples to a terminal; pipe them, or give a file name");
+    if (!output && (cli_given(args, CLI_PACKET) || cli_given(args, CLI_EARLY)))
+        return cli_usage("ask: --%s is for the spoken answer: wanted -o with it", cli_given(args, CLI_PACKET) ? "packet" : "early-audio");
     bool piped = false;
     for (size_t i = 0; i < args->n_inputs; i++) {
         const bool is_stdin = !args->inputs[i].typed && strcmp(args->inputs[i].text, "-") == 0;
@@ -54,6 +56,7 @@ static int read_recordings(ask *a)
         if (args->inputs[i].typed) continue;
         const int rc = cli_audio_read(args->inputs[i].text, &a->recordings[i]);
         if (rc != CLI_OK) return rc;
+        if (!a->quiet) cli_audio_tell(&a->recordings[i]);
     }
     return CLI_OK;
 }
@@ -87,7 +90,7 @@ static int flush_text(const ask *a)
 static int see_event(void *user, const omni_event *event)
 {
     ask *a = user;
-    if (event->type == OMNI_EVENT_CUT && !a->quiet) tell_cut(a, event);
+    if (event->type == OMNI_EVENT_CUT && !a->quiet && !(a->json && a->raw)) tell_cut(a, event);
     if (event->type == OMNI_EVENT_AUDIO && a->speech) {
         const int rc = a->raw ? cli_raw_write(&a->output, event->audio, event->n_audio)
                               : cli_wav_write(a->wav, event->audio, event->n_audio);
@@ -113,11 +116,12 @@ static int answer(ask *a, size_t input)
     a->input = input;
     a->line_started = false;
     int rc = CLI_OK;
+    if (cli_interrupted()) return CLI_INTERRUPTED;
     if (!in->typed) rc = cli_push_recording(&a->talk, &a->recordings[input]);
     else if (omni_session_push_text(a->talk.session, in->text) != OMNI_OK) rc = cli_library_error();
     if (rc == CLI_OK) rc = cli_turn(&a->talk, see_event, a);
     if (rc != CLI_OK && a->line_started) fputc('\n', a->text);
-    if (rc != CLI_OK || a->quiet) return rc;
+    if (rc != CLI_OK || a->quiet || a->json) return rc;      /* JSON has the times in the last event */
     omni_stats stats;
     if (omni_session_get_stats(a->talk.session, &stats) == OMNI_OK)
         cli_times_table(stderr, &stats, a->talk.info, a->reason);

@@ -32,12 +32,13 @@ static int read_all(int fd, const char *name, bytes *b)
 {
     size_t room = 0;
     for (;;) {
+        if (b->n > MAX_BYTES)
+            return cli_error("%s: too large: wanted at most %zu MiB; cut the recording", name, MAX_BYTES >> 20);
         if (b->n == room) {
             room = room ? room * 2 : PIECE;
-            unsigned char *more = room > MAX_BYTES ? NULL : realloc(b->data, room);
-            if (!more)
-                return cli_error("%s: too large: wanted at most %zu MiB; cut the recording", name,
-                                 MAX_BYTES >> 20);
+            if (room > MAX_BYTES) room = MAX_BYTES + 1;
+            unsigned char *more = realloc(b->data, room);
+            if (!more) return cli_error("%s: out of memory for %zu bytes", name, room);
             b->data = more;
         }
         const ssize_t got = read(fd, b->data + b->n, room - b->n);
@@ -146,10 +147,20 @@ static int decode(SNDFILE *file, const SF_INFO *info, const char *name, cli_audi
     return rc;
 }
 
+/* The length that the file says it has; a few formats do not know, and say the largest number there is. */
+static void note_length(cli_audio *audio, const SF_INFO *info)
+{
+    const size_t most = (size_t)MAX_SECONDS * (size_t)info->samplerate;
+    if (info->frames <= (sf_count_t)audio->n || info->frames >= (sf_count_t)1 << 40) return;
+    const double says = (double)info->frames / info->samplerate, lacks = says - audio->seconds;
+    if (audio->n == most) audio->seconds = says;
+    else if (lacks > 0.05 && (info->format & SF_FORMAT_TYPEMASK) != SF_FORMAT_MPEG) audio->missing = lacks;    /* mp3: an estimate */
+}
+
 int cli_audio_read(const char *path, cli_audio *audio)
 {
-    *audio = (cli_audio){.rate = 0};
     const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    *audio = (cli_audio){.name = name};
     bytes b = {NULL, 0, 0};
     SF_INFO info = {.format = 0};
     SF_VIRTUAL_IO io = {bytes_length, bytes_seek, bytes_read, NULL, bytes_tell};
@@ -168,13 +179,18 @@ int cli_audio_read(const char *path, cli_audio *audio)
     rc = decode(file, &info, name, audio);
     audio->rate = info.samplerate;
     audio->seconds = (double)audio->n / info.samplerate;
-    if (info.frames > (sf_count_t)audio->n && info.frames < (sf_count_t)1 << 40)
-        audio->seconds = (double)info.frames / info.samplerate;
+    note_length(audio, &info);
 done:
     if (file) sf_close(file);
     free(b.data);
     if (rc != CLI_OK) cli_audio_free(audio);
     return rc;
+}
+
+void cli_audio_tell(const cli_audio *audio)
+{
+    if (audio->missing > 0)
+        cli_note("%s: damaged: found %.1f s, wanted %.1f s", audio->name, audio->seconds, audio->seconds + audio->missing);
 }
 
 void cli_audio_free(cli_audio *audio)
@@ -186,7 +202,7 @@ void cli_audio_free(cli_audio *audio)
 /* ---- writing ------------------------------------------------------------------- */
 
 struct cli_wav {
-    SNDFILE    *file;
+    SNDFILE    *file;       /* NULL: a pipe */
     cli_output *out;
     sf_count_t  at, end;    /* position and length; the output may be a device that can not tell */
 };
@@ -219,11 +235,27 @@ static sf_count_t wav_tell(void *user)
     return ((cli_wav *)user)->at;
 }
 
+/* The output keeps the error. */
+static void stream_header(cli_output *out, uint32_t rate)
+{
+    const uint32_t fields[] = {UINT32_MAX, 16, 1 | 1 << 16, rate, 2 * rate, 2 | 16 << 16, UINT32_MAX};
+    unsigned char head[] = "RIFF....WAVEfmt ....................data....";
+    static const int at[] = {4, 16, 20, 24, 28, 32, 40};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++)
+        for (int byte = 0; byte < 4; byte++) head[at[i] + byte] = (unsigned char)(fields[i] >> 8 * byte & 255);
+    cli_output_write(out, head, sizeof head - 1);
+}
+
 int cli_wav_open(cli_output *out, int rate, cli_wav **wav)
 {
     cli_wav *w = calloc(1, sizeof *w);
     if (!w) return cli_error("%s: out of memory", out->path);
     w->out = out;
+    *wav = w;
+    if (cli_output_seek(out, 0, SEEK_CUR) < 0) {
+        stream_header(out, (uint32_t)rate);
+        return CLI_OK;
+    }
     SF_INFO info = {.samplerate = rate, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
     SF_VIRTUAL_IO io = {wav_length, wav_seek, NULL, wav_write, wav_tell};
     w->file = sf_open_virtual(&io, SFM_WRITE, &info, w);
@@ -231,9 +263,9 @@ int cli_wav_open(cli_output *out, int rate, cli_wav **wav)
         const int rc = cli_error("%s: can not be written: %s", out->path,
                                  out->error ? strerror(out->error) : sf_strerror(NULL));
         free(w);
+        *wav = NULL;
         return rc;
     }
-    *wav = w;
     return CLI_OK;
 }
 
@@ -245,6 +277,7 @@ static int16_t to_16_bits(float x)
 int cli_wav_write(cli_wav *wav, const float *samples, size_t n)
 {
     int16_t piece[2048];
+    if (!wav->file) return cli_raw_write(wav->out, samples, n);
     while (n > 0) {
         const size_t now = n < sizeof piece / sizeof *piece ? n : sizeof piece / sizeof *piece;
         for (size_t i = 0; i < now; i++) piece[i] = to_16_bits(samples[i]);
@@ -260,7 +293,7 @@ int cli_wav_write(cli_wav *wav, const float *samples, size_t n)
 void cli_wav_close(cli_wav *wav)
 {
     if (!wav) return;
-    if (sf_close(wav->file) != 0 && !wav->out->error) wav->out->error = EIO;
+    if (wav->file && sf_close(wav->file) != 0 && !wav->out->error) wav->out->error = EIO;
     free(wav);
 }
 

@@ -8,18 +8,22 @@
 #include <stdint.h>
 
 typedef struct cli_audio {
+    const char *name;       /* for messages; borrowed from who asked to read it */
     int    rate;            /* Hz */
     float *samples;         /* [n] mono */
     size_t n;
     double seconds;         /* length of the recording; more than n / rate when not all was read */
+    double missing;         /* seconds that it says it has and has not: it was cut, or damaged */
 } cli_audio;
 
 /* Reads a recording ("-": standard input), mixed down to mono: CLI_OK, or CLI_FAILED after an error line: not
  * there, not audio, empty, NaN or infinity, rate or channels out of range. At most 5 minutes are read. */
 int  cli_audio_read(const char *path, cli_audio *audio);
+void cli_audio_tell(const cli_audio *audio);    /* a note when something is missing */
 void cli_audio_free(cli_audio *audio);
 
-/* 16-bit mono WAV into an output that stays the caller's to commit. */
+/* 16-bit mono WAV into an output that stays the caller's to commit. In a pipe its header can not be completed: the lengths
+ * there are the largest, as other programs that stream have it. */
 typedef struct cli_wav cli_wav;
 int  cli_wav_open(cli_output *out, int rate, cli_wav **wav);       /* CLI_FAILED after an error line */
 int  cli_wav_write(cli_wav *wav, const float *samples, size_t n);  /* the output keeps the error */

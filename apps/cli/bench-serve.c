@@ -32,6 +32,7 @@ typedef struct load {
     double seconds;
     bool stopped;               /* by a signal */
     char *key_file;
+    cli_output svg;
 } load;
 
 /* ---- the questions ------------------------------------------------------------------ */
@@ -50,6 +51,7 @@ static int read_question(const char *path, load_question *q)
 {
     cli_audio audio = {.n = 0};
     int rc = cli_audio_read(path, &audio);
+    if (rc == CLI_OK) cli_audio_tell(&audio);
     if (rc == CLI_OK) rc = cli_resample(&audio, LOAD_RATE);
     if (rc == CLI_OK) {
         q->samples = malloc(audio.n * sizeof *q->samples);
@@ -70,7 +72,7 @@ static int read_questions(load *l)
     int rc = CLI_OK;
     if (args->n_inputs > MOST_QUESTIONS) return cli_usage("bench: found %zu recordings, wanted at most %d", args->n_inputs, MOST_QUESTIONS);
     if (!args->n_inputs && !cli_bundled_model(model, sizeof model))
-        return cli_error("no questions: none is given, and no models/tiny is found near the program; name recordings");
+        return cli_error("no questions: none is given, and no models/tiny is found near the program or in " OMNI_DATA_DIR "; name recordings");
     l->plan.n_questions = args->n_inputs ? (int)args->n_inputs : BUNDLED_QUESTIONS;
     for (int i = 0; rc == CLI_OK && i < l->plan.n_questions; i++) {
         if (!args->n_inputs) snprintf(path, sizeof path, "%s/questions/%d.wav", model, i + 1);
@@ -84,13 +86,13 @@ static int read_questions(load *l)
 /* One round: what is due, then whatever comes until the next thing is. */
 static void round_of(load *l, double until)
 {
-    double now = load_now(), next = until;
+    double next = until;
     for (int i = 0; i < l->n; i++) {
-        const double due = load_person_tick(l->persons[i], now);
+        const double due = load_person_tick(l->persons[i], load_now());     /* a round of many takes a while */
         next = due < next ? due : next;
         l->polled[i] = (struct pollfd){.fd = load_person_fd(l->persons[i]), .events = load_person_events(l->persons[i])};
     }
-    now = load_now();
+    const double now = load_now();
     const int ms = next <= now ? 0 : (int)ceil((next - now) * 1e3);
     if (poll(l->polled, (nfds_t)l->n, ms < 1000 ? ms : 1000) <= 0) return;
     for (int i = 0; i < l->n; i++)
@@ -185,15 +187,14 @@ static int nothing_measured(const load *l)
                      *t->words ? "; the last error: " : "; measure longer with --minutes", t->words);
 }
 
-static int report(const load *l)
+static int report(load *l)
 {
     const load_report r = reduce(l);
-    const char *svg = cli_text(l->args, CLI_LOAD_SVG, NULL);
     int rc = CLI_OK;
     if (r.first.n == 0) return nothing_measured(l);
     if (cli_given(l->args, CLI_JSON)) rc = cli_json_load(stdout, &r);
     else load_print_table(&r);
-    if (rc == CLI_OK && svg) rc = load_write_svg(&r, svg);
+    if (rc == CLI_OK && l->svg.path) rc = load_write_svg(&r, &l->svg);
     if (rc == CLI_OK) rc = cli_stdout_flush();
     return rc == CLI_OK && l->stopped ? CLI_INTERRUPTED : rc;
 }
@@ -203,7 +204,7 @@ static int report(const load *l)
 /* Options of a measurement of the stages. */
 static int check_options(const cli_args *args)
 {
-    static const cli_option_id others[] = {CLI_MODEL, CLI_BENCH_PREDICT, CLI_THREADS, CLI_CTX, CLI_GPU_LAYERS, CLI_TYPE,
+    static const cli_option_id others[] = {CLI_MODEL, CLI_BENCH_PREDICT, CLI_THREADS, CLI_CTX, CLI_GPU_LAYERS, CLI_RPC, CLI_TYPE,
                                            CLI_NO_MMAP, CLI_RUNS, CLI_WARMUP, CLI_SECONDS, CLI_TEXT_ONLY};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (cli_given(args, others[i]))
@@ -219,6 +220,7 @@ static void close_all(load *l)
     for (int i = 0; i < l->plan.n_questions; i++) free(l->questions[i].samples);
     load_tally_free(&l->tally);
     load_server_close(&l->server);
+    cli_output_discard(&l->svg);
     free(l->key_file);
     free(l);
 }
@@ -242,6 +244,8 @@ int cli_bench_serve(const cli_args *args)
     if (rc == CLI_OK) rc = cli_api_key(args, "bench", CLI_LOAD_KEY, CLI_LOAD_KEY_FILE, &l->key_file, &key);
     if (rc == CLI_OK) rc = load_server_open(&l->server, cli_text(args, CLI_LOAD, ""), key, cli_text(args, CLI_LOAD_TRUST, NULL));
     if (rc == CLI_OK) rc = read_questions(l);
+    /* Before the hours of measuring. */
+    if (rc == CLI_OK && cli_given(args, CLI_LOAD_SVG)) rc = cli_output_open(&l->svg, cli_text(args, CLI_LOAD_SVG, ""));
     if (rc == CLI_OK) rc = hold_conversations(l);
     if (rc == CLI_OK) rc = report(l);
     close_all(l);

@@ -49,6 +49,7 @@ static int synthetic_question(cli_audio *audio, double seconds)
         audio->samples[i] = (float)(0.1 * loud * x + 0.01 * ((double)(noise >> 8) / (1 << 24) - 0.5));
     }
     audio->n = n;
+    audio->name = "synthetic question";
     audio->rate = RATE;
     audio->seconds = seconds;
     return CLI_OK;
@@ -103,6 +104,7 @@ static int run_all(bench *b)
             const int rc = run_once(b, (cli_bench_mode)mode,
                                     run < b->warmup ? &unmeasured : &b->stats[mode][run - b->warmup]);
             if (rc != CLI_OK) return rc;
+            if (cli_interrupted()) return CLI_INTERRUPTED;
         }
     }
     cli_progress_end();
@@ -292,8 +294,10 @@ static int prepare(bench *b)
         b->stats[mode] = calloc((size_t)b->runs, sizeof *b->stats[mode]);
         if (!b->stats[mode]) return cli_error("out of memory");
     }
-    return args->n_inputs ? cli_audio_read(args->inputs[0].text, &b->question)
-                          : synthetic_question(&b->question, cli_real(args, CLI_SECONDS, 4));
+    if (!args->n_inputs) return synthetic_question(&b->question, cli_real(args, CLI_SECONDS, 4));
+    const int rc = cli_audio_read(args->inputs[0].text, &b->question);
+    if (rc == CLI_OK) cli_audio_tell(&b->question);
+    return rc;
 }
 
 /* Options of a measurement of a server. */
@@ -310,6 +314,8 @@ int cli_bench(const cli_args *args)
 {
     if (cli_given(args, CLI_LOAD)) return cli_bench_serve(args);
     if (check_options(args) != CLI_OK) return CLI_USAGE;
+    if (args->n_inputs && cli_given(args, CLI_SECONDS))
+        return cli_usage("bench: --seconds is for the synthetic question; '%s' has its own length", args->inputs[0].text);
     if (args->n_inputs > 1)
         return cli_usage("bench: found %zu recordings, wanted at most one", args->n_inputs);
     bench b = {.args = args};

@@ -20,6 +20,7 @@ enum { ALL_LAYERS = 999 };
 static const char *const bundled[] = {
     "models/tiny", "../models/tiny", "../../models/tiny", "../../../models/tiny", "../../../../models/tiny",
     "../share/llama-omni/models/tiny",
+    OMNI_DATA_DIR "/models/tiny",       /* where the installation was told to put it */
 };
 
 bool cli_bundled_model(char *path, size_t size)
@@ -31,7 +32,8 @@ bool cli_bundled_model(char *path, size_t size)
     char *slash = strrchr(exe, '/');
     if (slash) *slash = 0;
     for (size_t i = 0; i < sizeof bundled / sizeof *bundled; i++) {
-        const int wanted = snprintf(path, size, "%s/%s", exe, bundled[i]);
+        const bool absolute = bundled[i][0] == '/';
+        const int wanted = snprintf(path, size, "%s%s%s", absolute ? "" : exe, absolute ? "" : "/", bundled[i]);
         if (wanted > 0 && (size_t)wanted < size && access(path, R_OK) == 0) return true;
     }
     return false;
@@ -51,7 +53,7 @@ int cli_model_load(const cli_args *args, const char *path, omni_model **model)
     if (!path || !*path) {
         if (!cli_bundled_model(found, sizeof found))
             return cli_error("no model: -m is not given, OMNI_MODEL is not set, and no models/tiny is found "
-                             "near the program; name a model with -m MODEL");
+                             "near the program or in " OMNI_DATA_DIR "; name a model with -m MODEL");
         path = found;
     }
     char *pulled = NULL;        /* a name means what omni pull made of it, unless a file is called so */
@@ -130,6 +132,8 @@ static int next_event(cli_conversation *c, omni_event *event)
 {
     bool idle = false;
     for (;;) {
+        /* A signal that came before the turn found nothing to cancel. */
+        if (cli_interrupted()) omni_session_cancel(c->session);
         int rc = omni_session_next_event(c->session, event);
         if (rc == OMNI_OK) return CLI_OK;
         if (rc < 0) return cli_library_error();
@@ -147,13 +151,13 @@ int cli_turn(cli_conversation *c, int (*see)(void *user, const omni_event *event
         omni_event event;
         const int rc = next_event(c, &event);
         if (rc != CLI_OK) return rc;
-        if (event.type == OMNI_EVENT_FAILED)
-            return cli_error("%s", event.text ? event.text : "the answer failed");
-        if (event.type == OMNI_EVENT_CANCELLED) return verdict != CLI_OK ? verdict : CLI_INTERRUPTED;
         if (verdict == CLI_OK) {
             verdict = see(user, &event);
             if (verdict != CLI_OK) omni_session_cancel(c->session);
         }
+        if (event.type == OMNI_EVENT_FAILED)
+            return cli_error("%s", event.text ? event.text : "the answer failed");
+        if (event.type == OMNI_EVENT_CANCELLED) return verdict != CLI_OK ? verdict : CLI_INTERRUPTED;
         if (event.type == OMNI_EVENT_END) return verdict;
     }
 }

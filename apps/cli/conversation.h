@@ -32,7 +32,7 @@ int cli_push_recording(cli_conversation *c, cli_audio *audio);
 
 /* Runs the waiting question to its end and hands each event to see(), which stops the turn by returning an
  * exit code other than CLI_OK. Returns that code, CLI_OK at END, CLI_FAILED after an error line,
- * CLI_INTERRUPTED when cancelled. */
+ * CLI_INTERRUPTED when cancelled, by a signal that came before it too. */
 int cli_turn(cli_conversation *c, int (*see)(void *user, const omni_event *event), void *user);
 
 #endif

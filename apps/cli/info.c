@@ -87,6 +87,8 @@ static int list_tensors(const omni_model *model, bool json)
 int cli_info(const cli_args *args)
 {
     if (args->n_inputs > 1) return cli_usage("info: found %zu models, wanted one", args->n_inputs);
+    if (args->n_inputs && cli_given(args, CLI_MODEL))
+        return cli_usage("info: found '%s' and -m %s, wanted one model", args->inputs[0].text, cli_text(args, CLI_MODEL, ""));
     omni_model *model = NULL;
     bool json = cli_given(args, CLI_JSON);
     int rc = cli_model_load(args, args->n_inputs ? args->inputs[0].text : NULL, &model);

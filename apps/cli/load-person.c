@@ -89,6 +89,31 @@ static bool sounds(const answer *a, double now)
     return a->began > 0 && !a->stopped && (!a->done || heard(a, now) < a->received);
 }
 
+/* It was used up before more came. */
+static void run_dry(load_person *p, double now)
+{
+    answer *a = &p->answer;
+    const double dry = a->resumed + a->received - a->held;
+    if (a->resumed == 0 || a->done || now <= dry) return;
+    p->tally->underruns++;
+    a->dry = dry;
+    a->held = a->received;
+    a->resumed = 0;
+}
+
+/* It sounds no longer: heard to its end, or not. */
+static void conclude(load_person *p, double now)
+{
+    answer *a = &p->answer;
+    if (a->began == 0 || a->stopped) return;
+    p->tally->finished += !sounds(a, now);
+    run_dry(p, now);
+    if (a->dry > 0) p->tally->underrun_seconds += now - a->dry;
+    a->dry = 0;
+    p->tally->heard_seconds += heard(a, now);
+    a->stopped = true;
+}
+
 /* Sound has come, or its end: plays once enough of it waits. */
 static void play(load_person *p, double now)
 {
@@ -105,8 +130,7 @@ static void stop_playing(load_person *p, double now)
     char text[512];
     answer *a = &p->answer;
     const double seconds = heard(a, now);
-    p->tally->heard_seconds += seconds;
-    a->stopped = true;
+    conclude(p, now);
     const size_t n = load_say_truncate(text, sizeof text, a->item, (int)(seconds * 1e3));
     if (n) load_socket_send(p->socket, text, n);
 }
@@ -137,13 +161,7 @@ static void on_audio(load_person *p, const load_event *e, double now)
         memcpy(a->item, e->item, sizeof a->item);
         first_sound(p, now);
     }
-    const double dry = a->resumed + a->received - a->held;
-    if (a->resumed > 0 && now > dry) {
-        p->tally->underruns++;
-        a->dry = dry;
-        a->held = a->received;
-        a->resumed = 0;
-    }
+    run_dry(p, now);
     a->received += (double)e->n_bytes / 2 / LOAD_RATE;
     play(p, now);
 }
@@ -169,8 +187,10 @@ static void on_speech_started(load_person *p, double now)
     if (sounds(&p->answer, now)) stop_playing(p, now);
     if (p->interrupting) measure(&p->tally->reaction, p->tally, now, now - p->speech_from);
     p->interrupting = false;
-    if (p->mood == THINKING) p->tally->strays++;
-    if (p->mood == LISTENING) p->mood = WAITING;    /* the rest of a question that was cut */
+    const bool listens = p->mood == LISTENING;
+    if (p->mood == THINKING || (listens && !p->asked)) p->tally->strays++;
+    if (listens && p->asked) p->mood = WAITING;     /* the rest of a question that was cut */
+    else if (listens) think(p, now);                /* the server took something for an interruption */
 }
 
 /* ---- events -------------------------------------------------------------------------------- */
@@ -213,6 +233,7 @@ static void hear(void *user, const char *text, size_t n)
     case LOAD_EV_SPEECH_STARTED: on_speech_started(p, now); break;
     case LOAD_EV_SPEECH_STOPPED: p->stopped_at = now; break;
     case LOAD_EV_RESPONSE:
+        conclude(p, now);
         p->answer = (answer){.began = 0};
         memcpy(p->answer.response, e.response, sizeof e.response);
         break;
@@ -258,11 +279,9 @@ static void behave(load_person *p, double now)
         p->tally->unanswered++;
         think(p, now);
     }
+    if (!sounds(a, now)) conclude(p, now);      /* also while an interruption of it is spoken */
     if (p->mood != LISTENING) return;
     if (!sounds(a, now)) {
-        p->tally->finished++;
-        p->tally->heard_seconds += a->received;
-        a->stopped = true;
         think(p, now);
     } else if (!a->done && now > a->began + a->received + ANSWER_SECONDS) {
         load_words_add(&p->tally->errors, "answer without end");
@@ -304,8 +323,9 @@ static double stream(load_person *p, double now)
 /* ---- the connection ------------------------------------------------------------------------------ */
 
 /* Answers that were on their way. */
-static void count_lost(load_person *p)
+static void count_lost(load_person *p, double now)
 {
+    if (p->streaming) conclude(p, now);
     if (p->streaming && p->asked) p->tally->unanswered++;
     p->streaming = p->asked = false;
 }
@@ -323,7 +343,7 @@ static void hung_up(load_person *p, double now)
 {
     const load_ending *e = load_socket_ending(p->socket);
     char word[160], why[128];
-    count_lost(p);
+    count_lost(p, now);
     if (e->how == LOAD_REFUSED) {
         load_error_text(e->text, why, sizeof why);
         snprintf(word, sizeof word, "%d", e->code);
@@ -414,6 +434,6 @@ bool load_person_at_rest(const load_person *p)
 
 void load_person_leave(load_person *p)
 {
-    count_lost(p);
+    count_lost(p, load_now());
     if (p->socket) load_socket_goodbye(p->socket);
 }

@@ -3,6 +3,7 @@
 #define LOAD_REPORT_H
 
 #include "load-tally.h"
+#include "output-file.h"
 
 typedef struct load_report {
     const char *url;
@@ -16,7 +17,7 @@ typedef struct load_report {
 
 /* On standard output. */
 void load_print_table(const load_report *report);
-/* CLI_OK, or CLI_FAILED after an error line. */
-int  load_write_svg(const load_report *report, const char *path);
+/* Into an output that was opened before; commits it. CLI_OK, or CLI_FAILED after an error line. */
+int  load_write_svg(const load_report *report, cli_output *out);
 
 #endif

@@ -126,24 +126,18 @@ static void draw(FILE *f, const load_report *r)
     fputs("</svg>\n", f);
 }
 
-int load_write_svg(const load_report *r, const char *path)
+int load_write_svg(const load_report *r, cli_output *out)
 {
     char *text = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
-    if (!f) return cli_error("%s: out of memory for the drawing", path);
+    if (!f) return cli_error("%s: out of memory for the drawing", out->path);
     draw(f, r);
     if (fclose(f) != 0) {
         free(text);
-        return cli_error("%s: out of memory for the drawing", path);
+        return cli_error("%s: out of memory for the drawing", out->path);
     }
-    cli_output out;
-    int rc = cli_output_open(&out, path);
-    if (rc == CLI_OK) {
-        cli_output_write(&out, text, n);
-        rc = cli_output_commit(&out);
-        cli_output_discard(&out);
-    }
+    cli_output_write(out, text, n);
     free(text);
-    return rc;
+    return cli_output_commit(out);
 }

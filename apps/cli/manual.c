@@ -140,6 +140,8 @@ static const char files_text[] =
     "A model is a folder with two files:\n"
     ".TP\n.I NAME\\-TYPE.gguf\nthe language model, which llama.cpp can run by itself\n"
     ".TP\n.I NAME\\-speech\\-TYPE.gguf\nencoder, adaptor, speech decoder and vocoder\n"
+    ".TP\n.I /usr/share/doc/llama\\-omni\nthe documents, README.md first; under another prefix "
+    "PREFIX/share/doc/llama\\-omni\n"
     ".SH ENVIRONMENT\n"
     ".TP\n.B OMNI_MODEL\nthe model when \\-m is not given\n"
     ".SH EXAMPLES\n"
@@ -203,15 +205,18 @@ void cli_bash_completion(void)
            "    COMPREPLY=()\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W '");
     for (size_t i = 0; i < cli_n_commands; i++) printf("%s ", cli_commands[i].name);
+    printf("help ");
     for (size_t i = 0; i < N_GLOBAL; i++)
         printf("%.*s ", (int)strcspn(global_options[i][0], " "), global_options[i][0]);
     printf("' -- \"$now\"))\n        return\n    fi\n    case ${COMP_WORDS[1]} in\n");
     for (size_t i = 0; i < cli_n_commands; i++) bash_command(&cli_commands[i]);
-    printf("    --completion) words=bash ;;\n    esac\n"
+    printf("    help) words='");
+    for (size_t i = 0; i < cli_n_commands; i++) printf("%s ", cli_commands[i].name);
+    printf("' ;;\n    --completion) words=bash ;;\n    esac\n"
            "    case $now in\n"
            "    -*) [ -z \"$words\" ] && COMPREPLY=($(compgen -W \"$options\" -- \"$now\")) ;;\n"
            "    *) [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$now\"))\n"
-           "       [ -n \"$files\" ] && COMPREPLY=($(compgen -f -- \"$now\")) ;;\n"
+           "       [ -n \"$files\" ] && mapfile -t COMPREPLY < <(compgen -f -- \"$now\") ;;\n"
            "    esac\n}\n"
            "complete -o filenames -F _omni omni\n");
 }

@@ -28,6 +28,7 @@ static int check_usage(const cli_args *args, bool units)
 
 static int probe_recording(cli_conversation *talk, const cli_args *args, cli_audio *audio, omni_array *array)
 {
+    cli_audio_tell(audio);
     const int rc = cli_resample(audio, talk->info->sample_rate_in);
     if (rc != CLI_OK) return rc;
     const size_t window = (size_t)talk->info->window_samples;

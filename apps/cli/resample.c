@@ -16,7 +16,7 @@ int cli_resample(cli_audio *audio, int rate)
     const double ratio = (double)rate / audio->rate;
     const size_t room = (size_t)ceil((double)audio->n * ratio) + 16;
     float *out = malloc(room * sizeof *out);
-    if (!out) return cli_error("out of memory resampling %zu samples", audio->n);
+    if (!out) return cli_error("%s: out of memory resampling %zu samples", audio->name, audio->n);
     const soxr_io_spec_t io = soxr_io_spec(SOXR_FLOAT32_I, SOXR_FLOAT32_I);
     const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
     const soxr_runtime_spec_t runtime = soxr_runtime_spec(1);
@@ -25,7 +25,7 @@ int cli_resample(cli_audio *audio, int rate)
                                             &made, &io, &quality, &runtime);
     if (error || made == 0) {
         free(out);
-        return cli_error("resampling from %d to %d Hz failed: %s", audio->rate, rate,
+        return cli_error("%s: resampling from %d to %d Hz failed: %s", audio->name, audio->rate, rate,
                          error ? soxr_strerror(error) : "too short to give a sample");
     }
     free(audio->samples);

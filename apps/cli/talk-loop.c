@@ -34,8 +34,6 @@ typedef struct talk {
     uint64_t heard;
     int64_t asked_us;
     size_t n_asked;             /* samples recorded for the question */
-    omni_event held;            /* an audio event that did not fit into the loudspeaker's queue yet */
-    bool holding;
     int64_t drawn_us;
 } talk;
 
@@ -72,9 +70,9 @@ static int finish_turn(talk *t)
     }
     t->stopping = t->sounding = false;
     talk_sound_turn_end(t->sound);
-    talk_screen_answered(&t->screen, stopped);
+    const int rc = talk_screen_answered(&t->screen, stopped);
     show_rest(t);
-    return CLI_OK;
+    return rc;
 }
 
 /* The answer ends here: at once for the ear, within a slice for the engine. */
@@ -83,7 +81,6 @@ static void stop_answer(talk *t)
     if (!answering(t) || t->stopping) return;
     t->stopping = true;
     t->heard = talk_sound_heard(t->sound);
-    t->holding = false;
     talk_sound_turn_end(t->sound);
     talk_sound_silence(t->sound);
     if (t->waiting) omni_session_cancel(t->c.session);
@@ -184,15 +181,12 @@ static int see_event(talk *t, const omni_event *event)
         talk_screen_note(&t->screen, "the question was longer than the model's window; its end was not heard");
         return CLI_OK;
     case OMNI_EVENT_TEXT:
-        if (!t->stopping) talk_screen_text(&t->screen, event->text, event->n_text);
-        return CLI_OK;
+        return t->stopping ? CLI_OK : talk_screen_text(&t->screen, event->text, event->n_text);
     case OMNI_EVENT_AUDIO:
         if (t->stopping) return CLI_OK;
         t->sounding = true;
         talk_screen_state(&t->screen, TALK_SPEAKING);
-        t->holding = !talk_sound_write(t->sound, event->audio, event->n_audio);
-        t->held = *event;
-        return CLI_OK;
+        return talk_sound_write(t->sound, event->audio, event->n_audio);
     case OMNI_EVENT_SPEECH_STARTED:
         t->hearing = true;
         stop_answer(t);
@@ -210,8 +204,8 @@ static int see_event(talk *t, const omni_event *event)
 
 static int see_events(talk *t, bool *advanced)
 {
-    if (t->holding) t->holding = !talk_sound_write(t->sound, t->held.audio, t->held.n_audio);
-    while (!t->holding) {
+    talk_sound_pour(t->sound);
+    for (;;) {
         omni_event event;
         int rc = omni_session_next_event(t->c.session, &event);
         if (rc == OMNI_AGAIN) break;
@@ -221,7 +215,7 @@ static int see_events(talk *t, bool *advanced)
         /* Before the next question's events: the end of this one's. */
         if (!t->waiting && (t->stopping || t->sounding) && event.type >= OMNI_EVENT_END) break;
     }
-    if (t->waiting || t->holding) return CLI_OK;
+    if (t->waiting) return CLI_OK;
     if (t->stopping) return finish_turn(t);
     if (t->sounding && !talk_sound_playing(t->sound)) return finish_turn(t);
     return CLI_OK;
@@ -257,6 +251,7 @@ static int converse(talk *t)
         if (t->typed_end && t->recording && rc == CLI_OK) rc = ask(t);
     }
     talk_keys_close();
+    cli_interrupt_watch(false);
     talk_screen_close(&t->screen);
     return rc == CLI_INTERRUPTED ? CLI_OK : rc;
 }

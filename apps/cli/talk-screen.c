@@ -106,14 +106,13 @@ static void put_word(talk_screen *s)
     s->n_tail = 0;
 }
 
-void talk_screen_text(talk_screen *s, const char *text, size_t n)
+int talk_screen_text(talk_screen *s, const char *text, size_t n)
 {
     if (!s->live) {
         while (!s->caption && n > 0 && *text == ' ') text++, n--;
         s->caption |= n > 0;
         fwrite(text, 1, n, stdout);
-        fflush(stdout);
-        return;
+        return cli_stdout_flush();
     }
     hide(s);
     if (!s->caption) {
@@ -131,17 +130,19 @@ void talk_screen_text(talk_screen *s, const char *text, size_t n)
     /* The word may go on with the next piece, but is shown already. */
     put_word(s);
     show(s);
+    return cli_stdout_flush();
 }
 
-void talk_screen_answered(talk_screen *s, bool interrupted)
+int talk_screen_answered(talk_screen *s, bool interrupted)
 {
     hide(s);
     if (s->caption) fputs(interrupted ? s->utf8 && s->live ? " …\n" : " ...\n" : "\n", stdout);
     s->caption = false;
     s->n_tail = 0;
     s->column = 0;
-    fflush(stdout);
+    const int rc = cli_stdout_flush();
     show(s);
+    return rc;
 }
 
 void talk_screen_levels(talk_screen *s, float microphone, float voice)

@@ -25,9 +25,10 @@ typedef struct talk_screen {
 
 void talk_screen_open(talk_screen *screen, bool hands_free, bool quiet);
 void talk_screen_state(talk_screen *screen, talk_state state);
-/* A piece of the answer, UTF-8. */
-void talk_screen_text(talk_screen *screen, const char *text, size_t n);
-void talk_screen_answered(talk_screen *screen, bool interrupted);
+/* A piece of the answer, UTF-8; and the answer's end. CLI_OK; CLI_PIPE when nobody reads standard output any more, CLI_FAILED
+ * after an error line when it can not be written. */
+int  talk_screen_text(talk_screen *screen, const char *text, size_t n);
+int  talk_screen_answered(talk_screen *screen, bool interrupted);
 /* Redraws the line of state; levels 0 to 1. Call about 20 times a second. */
 void talk_screen_levels(talk_screen *screen, float microphone, float voice);
 void talk_screen_note(talk_screen *screen, const char *text);

@@ -39,6 +39,9 @@ struct talk_sound {
     double start;
     uint64_t blocks;
     bool clockless;
+    tray kept;                      /* the other thread's: written, but no room in the speaker ring yet */
+    size_t poured;                  /* of kept, moved on already */
+    bool ended;                     /* the turn, once kept is empty */
 
     _Atomic bool stop, flush, expecting;
     _Atomic uint64_t pulled;        /* of the speaker ring, since turn_begin */
@@ -262,6 +265,7 @@ void talk_sound_close(talk_sound *s)
     free(s->heard.samples);
     free(s->said.samples);
     free(s->reference.samples);
+    free(s->kept.samples);
     free(s->block);
     free(s->clean);
     free(s);
@@ -278,16 +282,35 @@ size_t talk_sound_read(talk_sound *s, float *samples, size_t n)
     return talk_ring_read(&s->microphone, samples, n);
 }
 
-bool talk_sound_write(talk_sound *s, const float *samples, size_t n)
+int talk_sound_write(talk_sound *s, const float *samples, size_t n)
 {
-    if (s->speaker.size - talk_ring_filled(&s->speaker) < n) return false;
-    talk_ring_write(&s->speaker, samples, n);
-    return true;
+    tray *kept = &s->kept;
+    if (kept->n + n > kept->room) {
+        const size_t room = 2 * kept->room > kept->n + n ? 2 * kept->room : kept->n + n;
+        float *more = realloc(kept->samples, room * sizeof *more);
+        if (!more) return cli_error("out of memory for %zu samples of sound", room);
+        kept->samples = more;
+        kept->room = room;
+    }
+    memcpy(kept->samples + kept->n, samples, n * sizeof *samples);
+    kept->n += n;
+    talk_sound_pour(s);
+    return CLI_OK;
+}
+
+void talk_sound_pour(talk_sound *s)
+{
+    tray *kept = &s->kept;
+    if (kept->n > 0) s->poured += talk_ring_write(&s->speaker, kept->samples + s->poured, kept->n - s->poured);
+    if (s->poured < kept->n) return;
+    kept->n = s->poured = 0;
+    if (s->ended) atomic_store(&s->expecting, false);
 }
 
 void talk_sound_turn_begin(talk_sound *s)
 {
     if (talk_sound_playing(s)) talk_sound_silence(s);
+    s->ended = false;
     atomic_store(&s->pulled, 0);
     atomic_store(&s->first_us, 0);
     atomic_store(&s->expecting, true);
@@ -295,12 +318,13 @@ void talk_sound_turn_begin(talk_sound *s)
 
 void talk_sound_turn_end(talk_sound *s)
 {
-    atomic_store(&s->expecting, false);
+    s->ended = true;
+    talk_sound_pour(s);
 }
 
 bool talk_sound_playing(const talk_sound *s)
 {
-    return talk_ring_filled(&s->speaker) > 0;
+    return s->poured < s->kept.n || talk_ring_filled(&s->speaker) > 0;
 }
 
 uint64_t talk_sound_heard(const talk_sound *s)
@@ -317,6 +341,8 @@ int64_t talk_sound_first_us(const talk_sound *s)
 
 void talk_sound_silence(talk_sound *s)
 {
+    s->kept.n = s->poured = 0;
+    talk_sound_pour(s);
     atomic_store(&s->flush, true);
     const struct timespec rest = {.tv_nsec = 1000000};
     for (int i = 0; i < 50 && atomic_load(&s->flush); i++) nanosleep(&rest, NULL);

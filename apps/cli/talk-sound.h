@@ -31,8 +31,10 @@ void talk_sound_describe(const talk_sound *sound, char *text, size_t size);
 /* Microphone samples that have come, at most n: how many. At most 10 s wait; what comes then is lost. */
 size_t talk_sound_read(talk_sound *sound, float *samples, size_t n);
 
-/* For the loudspeaker: takes all, or nothing when it does not fit now. */
-bool talk_sound_write(talk_sound *sound, const float *samples, size_t n);
+/* For the loudspeaker: takes all; what its queue of 10 s has no room for waits in memory and is moved on by pour, which
+ * wants to be called more often than every second. CLI_OK, or CLI_FAILED after an error line (out of memory). */
+int  talk_sound_write(talk_sound *sound, const float *samples, size_t n);
+void talk_sound_pour(talk_sound *sound);
 
 /* A turn begins: counts and the time of the first sound start anew; underruns count until end. */
 void talk_sound_turn_begin(talk_sound *sound);

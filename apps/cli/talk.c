@@ -13,6 +13,9 @@ int cli_talk(const cli_args *args)
                          args->inputs[0].text);
     if (cli_given(args, CLI_TALK_VAD_THRESHOLD) && cli_given(args, CLI_TALK_PUSH))
         return cli_usage("talk: --push-to-talk and --vad-threshold contradict each other");
+    if (cli_given(args, CLI_TALK_PUSH) && (cli_given(args, CLI_TALK_SILENCE) || cli_given(args, CLI_TALK_INTERRUPT)))
+        return cli_usage("talk: --push-to-talk and --%s contradict each other",
+                         cli_given(args, CLI_TALK_SILENCE) ? "silence" : "interrupt");
 #ifdef OMNI_TALK
     return cli_given(args, CLI_TALK_LIST) ? talk_list_devices() : talk_run(args);
 #else

@@ -1,10 +1,10 @@
-import { Onset, RATE, floatToPcm16, fresh, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, toBase64, wav } from './logic.js';
+import { Onset, RATE, floatToPcm16, fresh, growing, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, toBase64, wav } from './logic.js';
 
 const $ = (id) => document.getElementById(id);
 const state = fresh();
 const settings = { threshold: 0.5, silence: 500, volume: 1, ...JSON.parse(localStorage.getItem('omni') ?? '{}') };
 const measured = { underruns: 0, log: null };     // tests put an array there: [ms, 'mic' or 'voice', peak]
-let socket, context, speaker, gain, microphone, played = 0, held = 0, feeding = null;
+let socket, context, speaker, gain, microphone, starting = null, busy = false, played = 0, held = 0, feeding = null;
 const onset = new Onset();
 Object.assign(window, { omni: { state, measured } });
 
@@ -48,8 +48,10 @@ function draw() {
       row.node.append(piece('p', ''));
       list.append(row.node);
     }
+    if (growing(state, row)) row.node.setAttribute('aria-busy', 'true');     // before its text changes
     if (row.node.firstChild.textContent !== row.text) row.node.firstChild.textContent = row.text;
     row.node.classList.toggle('cut', Boolean(row.cut));
+    if (!growing(state, row)) row.node.removeAttribute('aria-busy');
     const about = row.role === 'assistant' ? `${row.firstMs} ${row.pieces.length > 0 && row.id !== state.item}` : '';
     if (row.about === about || row.role !== 'assistant') continue;
     row.about = about;
@@ -69,10 +71,25 @@ function trouble(text) {
 
 /* ---- sound ---- */
 
-async function startSound() {
-  if (context) return context.resume();
-  context = new AudioContext({ sampleRate: RATE, latencyHint: 'interactive' });
-  await context.audioWorklet.addModule('worklets.js');
+/* Once; those who come while it begins wait for the same, those who come after it failed try again. */
+function startSound() {
+  starting ??= startSoundOnce().catch((error) => { starting = null; throw error; });
+  return starting.then(() => { context.resume(); });
+}
+
+async function openContext(options) {
+  const made = new AudioContext({ latencyHint: 'interactive', ...options });
+  try {
+    await made.audioWorklet.addModule('worklets.js');
+  } catch (error) {
+    made.close();
+    throw error;
+  }
+  return made;
+}
+
+async function startSoundOnce() {
+  context = await openContext({ sampleRate: RATE });
   speaker = new AudioWorkletNode(context, 'playback', { numberOfInputs: 0, outputChannelCount: [1] });
   gain = new GainNode(context, { gain: settings.volume });
   speaker.connect(gain).connect(context.destination);
@@ -94,11 +111,22 @@ async function startMicrophone() {
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { channelCount: 1, echoCancellation: true, noiseSuppression: true, autoGainControl: true },
   });
-  const source = context.createMediaStreamSource(stream);
-  const node = new AudioWorkletNode(context, 'capture', { numberOfOutputs: 0 });
-  source.connect(node);
-  node.port.onmessage = ({ data }) => hear(data.samples, data.peak);
-  microphone = { stop() { stream.getTracks().forEach((t) => t.stop()); source.disconnect(); microphone = null; } };
+  const stop = () => stream.getTracks().forEach((t) => t.stop());
+  let own;
+  try {
+    /* At the microphone's own rate: Firefox does not connect streams to a context of another. */
+    own = await openContext();
+    if (socket?.readyState !== WebSocket.OPEN) return stop(), own.close();      // closed meanwhile, which has been said
+    const node = new AudioWorkletNode(own, 'capture', { numberOfOutputs: 0 });
+    own.createMediaStreamSource(stream).connect(node);
+    node.port.onmessage = ({ data }) => { if (microphone) hear(data.samples, data.peak); };
+    own.resume();
+  } catch (error) {
+    stop();
+    own?.close();
+    throw error;
+  }
+  microphone = { stop() { stop(); own.close(); microphone = null; } };
 }
 
 /* 20 ms of microphone or file. A loud beginning over the answer holds the answer at once; the server decides. */
@@ -159,26 +187,36 @@ function carryOut(effects) {
         held = 0;
       }
       if (e.do === 'begin') played = 0;
-      speaker.port.postMessage(e, e.samples ? [e.samples.buffer] : []);
+      speaker?.port.postMessage(e, e.samples ? [e.samples.buffer] : []);
     }
   }
   draw();
 }
 
+/* Done when there is sound, and a session that the server has greeted. */
 function connect() {
-  const open = startSound();
-  if (socket && socket.readyState <= WebSocket.OPEN) return open.then(() => socket.opened);
+  const sound = startSound();
+  if (!socket || socket.readyState > WebSocket.OPEN) socket = openSocket();
+  return Promise.all([sound, socket.greeted]);
+}
+
+function openSocket() {
   const key = sessionStorage.getItem('omni-key');
   const url = new URL('/v1/realtime', location.href);
   url.protocol = url.protocol.replace('http', 'ws');
-  socket = new WebSocket(url, key ? ['realtime', `openai-insecure-api-key.${key}`] : ['realtime']);
-  socket.opened = new Promise((done, failed) => {
-    socket.onopen = done;
-    socket.onerror = () => failed(new Error('The server can not be reached.'));
-  });
-  socket.onmessage = ({ data }) =>
-    carryOut(reduce(state, JSON.parse(data), performance.now(), (played / RATE) * 1000));
-  socket.onclose = ({ reason }) => {
+  const mine = new WebSocket(url, key ? ['realtime', `openai-insecure-api-key.${key}`] : ['realtime']);
+  let greet, refuse;
+  mine.greeted = new Promise((done, failed) => { greet = done; refuse = failed; });
+  mine.onmessage = ({ data }) => {
+    if (mine !== socket) return;
+    const event = JSON.parse(data);
+    if (state.phase === 'closed' && event.type === 'error') return refuse(new Error(event.error.message));     // a wrong key
+    carryOut(reduce(state, event, performance.now(), (played / RATE) * 1000));
+    if (event.type === 'session.created') greet();
+  };
+  mine.onclose = ({ reason }) => {
+    refuse(new Error(reason || 'The server can not be reached.'));
+    if (mine !== socket) return;
     if (state.phase !== 'closed') trouble(`The conversation was closed${reason ? `: ${reason}` : ''}. Start again.`);
     state.phase = 'closed';
     state.item = state.response = null;
@@ -186,7 +224,7 @@ function connect() {
     speaker?.port.postMessage({ do: 'silence' });
     draw();
   };
-  return open.then(() => socket.opened);
+  return mine;
 }
 
 function stopAnswer() {
@@ -196,6 +234,8 @@ function stopAnswer() {
 }
 
 $('talk').onclick = async () => {
+  if (busy) return;       // the browser still asks for the microphone
+  busy = true;
   try {
     if (microphone) return microphone.stop(), draw();
     await connect();
@@ -203,6 +243,8 @@ $('talk').onclick = async () => {
   } catch (error) {
     trouble(error.name === 'NotAllowedError' ? 'The microphone was not allowed; type, or play a file.'
       : error.name === 'NotFoundError' ? 'There is no microphone; type, or play a file.' : error.message);
+  } finally {
+    busy = false;
   }
   draw();
 };

@@ -82,6 +82,55 @@ export class Player {
   }
 }
 
+/**
+ * From one rate to another, chunk by chunk: polyphase filter of linear phase (sinc in a Kaiser window, 90 dB), flat to
+ * 0.82 of the lower band's edge and closed at the edge; 32 samples of the lower rate late.
+ */
+export class Resampler {
+  constructor(from, to = RATE) {
+    const common = (a, b) => (b ? common(b, a % b) : a);
+    this.up = to / common(from, to);
+    this.down = from / common(from, to);
+    this.half = Math.ceil(32 * Math.max(1, from / to));
+    this.phases = new Map();
+    this.cut = 0.91 * Math.min(1, to / from);
+    this.waiting = new Float32Array(this.half - 1);       // what the next output needs, and whatever came after
+    this.phase = 0;
+  }
+  /** The filter for an output that lies phase / up after an input. */
+  taps(phase) {
+    const made = this.phases.get(phase);
+    if (made) return made;
+    const bessel = (x) => { let sum = 1; for (let k = 1, t = 1; k < 40; k++) sum += (t *= (x / 2 / k) ** 2); return sum; };
+    const taps = Float32Array.from({ length: 2 * this.half }, (_, k) => {
+      const at = k - this.half + 1 - phase / this.up, turn = Math.PI * this.cut * at;
+      const window = bessel(9 * Math.sqrt(Math.max(0, 1 - (at / this.half) ** 2))) / bessel(9);
+      return this.cut * window * (turn ? Math.sin(turn) / turn : 1);
+    });
+    this.phases.set(phase, taps);
+    return taps;
+  }
+  run(samples) {
+    if (this.up === this.down) return samples;
+    const input = new Float32Array(this.waiting.length + samples.length);
+    input.set(this.waiting);
+    input.set(samples, this.waiting.length);
+    const out = [];
+    let at = 0;
+    while (at + 2 * this.half <= input.length) {
+      const taps = this.taps(this.phase);
+      let sum = 0;
+      for (let k = 0; k < taps.length; k++) sum += taps[k] * input[at + k];
+      out.push(sum);
+      this.phase += this.down;
+      at += Math.floor(this.phase / this.up);
+      this.phase %= this.up;
+    }
+    this.waiting = input.slice(at);
+    return Float32Array.from(out);
+  }
+}
+
 export function floatToPcm16(samples) {
   const bytes = new Uint8Array(samples.length * 2);
   const view = new DataView(bytes.buffer);
@@ -159,6 +208,11 @@ export const fresh = () => ({ phase: 'closed', rows: [], item: null, response: n
 
 function answer(state, item) {
   return state.rows.find((row) => row.id === item);
+}
+
+/** Does the row's text still grow? It is read aloud once, when it is whole. */
+export function growing(state, row) {
+  return row.role === 'assistant' && row.id === state.item && state.response !== null;
 }
 
 /** The person wants silence: effects that bring it about. heardMs: of the answer that sounds. */

@@ -1,15 +1,16 @@
 // The two ends of the sound, on the audio thread.
-import { Player } from './logic.js';
+import { Player, Resampler } from './logic.js';
 
-/** Microphone: 20 ms pieces with their peaks. */
+/** Microphone: 20 ms pieces at the server's rate, with their peaks. */
 class Capture extends AudioWorkletProcessor {
   constructor() {
     super();
+    this.resampler = new Resampler(sampleRate);
     this.piece = new Float32Array(480);
     this.n = 0;
   }
   process([input]) {
-    const samples = input[0];
+    const samples = input[0] && this.resampler.run(input[0]);
     for (let i = 0; samples && i < samples.length; i++) {
       this.piece[this.n++] = samples[i];
       if (this.n < this.piece.length) continue;

@@ -4,6 +4,8 @@ import json
 import os
 import unittest
 
+import numpy as np
+
 from program import encode, read_wav, remove, run, scratch, synth, tone, wav_bytes, write
 
 
@@ -118,6 +120,17 @@ class Ask(unittest.TestCase):
         self.assertIn(b"omni: note:", r.stderr)
         self.assertIn(b"9.0 s long", r.stderr)
         self.assertIn(b"first 2.0 s", r.stderr)
+
+    def test_cut_flac_is_told(self):
+        x = tone(1.5) * np.linspace(1, 0.5, 24000, dtype=np.float32)
+        with open(encode(f"{self.dir}/whole.flac", x, 16000, "flac"), "rb") as f:
+            data = f.read()
+        half = write(f"{self.dir}/half.flac", data[:len(data) // 2])
+        r = self.ask(half)
+        self.assertRegex(r.stderr.decode(), r"omni: note: .*half.flac: damaged: found [01]\.\d s, wanted 1\.5 s\n")
+        self.assertEqual(self.ask("-q", half).stderr, b"")
+        for kind in ("flac", "ogg", "mp3", "wav"):
+            self.assertNotIn(b"note", self.ask(encode(f"{self.dir}/whole.{kind}", x, 16000, kind)).stderr)
 
     def test_sampling(self):
         def text(*options):

@@ -1,10 +1,12 @@
 """Outputs are all or nothing: unwritable places, full disks, closed pipes and Ctrl-C leave nothing half-written."""
 
 import fcntl
+import json
 import os
 import resource
 import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -132,6 +134,48 @@ class Outputs(unittest.TestCase):
             code, _, err = self.interrupted(signal_number, command, lambda p: p.stdout.read(1) != b"")
             self.assertEqual(code, 130, err)
             self.assertEqual(os.listdir(self.out), [])
+
+    def test_interrupted_json_says_so(self):
+        command = ["ask", "--json", "-t", "1", "-m", self.model, "-c", "1000", "-n", "900", "--text", "hello", "-o", "/dev/null"]
+        code, out, err = self.interrupted(signal.SIGINT, command, lambda p: p.stdout.read(1) != b"")
+        self.assertEqual(code, 130, err)
+        self.assertEqual(json.loads(out.splitlines()[-1])["event"], "cancelled")
+
+    def test_interrupt_between_two_answers(self):
+        """While the second question is being resampled no turn runs that could be cancelled."""
+        long = write(f"{self.dir}/five-minutes.wav", wav_bytes(np.resize(tone(1.0, 48000), 300 * 48000), rate=48000))
+        p = subprocess.Popen([OMNI, "ask", "--json", "-t", "1", "-m", self.model, "-n", "300", "--text", "hello", long],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while b'"event":"end"' not in p.stdout.readline():
+            self.assertIsNone(p.poll())
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=120)
+        self.assertEqual((p.returncode, out.count(b'"text"')), (130, 0), err)
+        os.remove(long)
+
+    def test_pipe_with_a_name(self):
+        """As -o >(aplay): nothing can be filled in later, so the lengths in the header are the largest."""
+        a = run("ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", f"{self.out}/a.wav")
+        os.mkfifo(f"{self.out}/pipe")
+        got = []
+        def read():
+            with open(f"{self.out}/pipe", "rb") as f:
+                got.append(f.read())
+        reader = threading.Thread(target=read)
+        reader.start()
+        b = run("ask", "-q", "-m", self.model, "-n", "20", self.good, "-o", f"{self.out}/pipe")
+        reader.join()
+        self.assertEqual((a.returncode, b.returncode, b.stderr), (0, 0, b""))
+        with open(f"{self.out}/a.wav", "rb") as f:
+            file = f.read()
+        [piped] = got
+        self.assertEqual(file[:4] + b"\xff" * 4 + file[8:40] + b"\xff" * 4 + file[44:], piped)
+        again = run("ask", "-q", "-m", self.model, "-n", "3", "-", stdin=piped)
+        self.assertEqual(again.returncode, 0, again.stderr)
+
+    def test_json_beside_raw_samples_is_all_there_is(self):
+        r = run("ask", "-m", self.model, "-n", "5", self.good, "-o", "-", "--json")
+        self.assertEqual([json.loads(line)["event"] for line in r.stderr.splitlines()][-1], "end")
 
     def test_interrupt_during_synth_model(self):
         folder = f"{self.out}/m"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from program import OMNI, SOURCE, run
+from program import OMNI, SOURCE, remove, run, scratch, write
 
 COMMANDS = ["ask", "talk", "serve", "info", "probe", "bench", "synth-model", "convert", "quantize", "pull"]
 
@@ -62,13 +62,16 @@ class Tables(unittest.TestCase):
     def options_of(self, name):
         return set(re.findall(r"--[a-z0-9-]+", text(run(name, "--help", threads=False)).split("\noptions\n")[1]))
 
-    def completions(self, *words):
+    def complete(self, *words):
         script = f"""
             source <({OMNI} --completion bash)
             COMP_WORDS=({' '.join(f"'{w}'" for w in words)}); COMP_CWORD={len(words) - 1}
             _omni; printf '%s\\n' "${{COMPREPLY[@]}}" """
         r = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
-        return set(r.stdout.decode().split())
+        return r.stdout.decode().splitlines()
+
+    def completions(self, *words):
+        return set(self.complete(*words))
 
     def test_completion_knows_commands_options_and_choices(self):
         self.assertTrue(set(COMMANDS) <= self.completions("omni", ""))
@@ -79,6 +82,15 @@ class Tables(unittest.TestCase):
             self.assertIn("--help", self.completions("omni", name, "--"))
         self.assertEqual(self.completions("omni", "probe", "--stage", "u"), {"units"})
         self.assertEqual(self.completions("omni", "synth-model", "--llm-type", "q8"), {"q8_0"})
+        self.assertEqual(self.completions("omni", "he"), {"help"})
+        self.assertEqual(self.completions("omni", "help", "sy"), {"synth-model"})
+
+    def test_completion_keeps_spaces_of_names(self):
+        here = scratch("tables")
+        self.addCleanup(remove, here)
+        write(f"{here}/two words.wav", "")
+        r = self.complete("omni", "ask", f"{here}/two")
+        self.assertEqual(r, [f"{here}/two words.wav"])
 
     def test_unknown_words_are_answered_with_the_nearest(self):
         self.refused("aks", says=["'aks'", "'ask'"])
@@ -119,6 +131,15 @@ class Tables(unittest.TestCase):
         self.refused("ask", "--no-speech", "-o", "x.wav", "q.wav", says=["contradict"])
         self.refused("ask", "-", "-", says=["only once"])
         self.refused("info", "a", "b", says=["wanted one"])
+
+    def test_what_would_be_ignored_is_refused(self):
+        self.refused("info", "-m", "a", "b", says=["-m a", "wanted one"])
+        self.refused("ask", "--packet", "9", "q.wav", says=["--packet", "-o"])
+        self.refused("ask", "--early-audio", "q.wav", says=["--early-audio", "-o"])
+        self.refused("bench", "q.wav", "--seconds", "3", says=["--seconds", "q.wav"])
+        self.refused("bench", "--serve", "ws://a", "--rpc", "b:1", says=["--rpc"])
+        self.refused("talk", "--push-to-talk", "--silence", "300", says=["--silence", "contradict"])
+        self.refused("talk", "--push-to-talk", "--interrupt", "300", says=["--interrupt", "contradict"])
 
     def test_control_characters_do_not_make_a_second_line(self):
         self.refused("ask", "--a\nb\x1b[31m", says=["--a?b?[31m"])

@@ -2,9 +2,10 @@
 
 import os
 import re
+import subprocess
 import unittest
 
-from program import SOURCE
+from program import OMNI, SOURCE
 
 FLOAT = r"[-+0-9.e]+f?"
 
@@ -12,6 +13,25 @@ FLOAT = r"[-+0-9.e]+f?"
 def text(path):
     with open(os.path.join(SOURCE, path)) as f:
         return f.read()
+
+
+def pages():
+    """Every page, but for those of builds and of other projects."""
+    found = []
+    for root, folders, files in os.walk(SOURCE):
+        folders[:] = [f for f in folders if not f.startswith((".", "build")) and f not in ("node_modules", "shared")]
+        found += [os.path.relpath(os.path.join(root, f), SOURCE) for f in files if f.endswith(".md")]
+    return sorted(found)
+
+
+def fragments(markdown):
+    """What a link may name in a page: its headings, as GitHub makes names of them."""
+    headings = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```", "", markdown, flags=re.M | re.S), re.M)
+    names = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", markdown))
+    for heading in headings:
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        names.add(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+    return names
 
 
 def number(expression):
@@ -111,14 +131,53 @@ class Docs(unittest.TestCase):
                 self.assertIn(name, known, "docs/format.md has a tensor that is no more")
 
     def test_links(self):
-        pages = [p for p in os.listdir(SOURCE) if p.endswith(".md")]
-        pages += [f"docs/{p}" for p in os.listdir(f"{SOURCE}/docs") if p.endswith(".md")]
-        self.assertGreater(len(pages), 5)
-        for page in pages:
-            for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
-                if "://" not in link:
-                    path = os.path.join(SOURCE, os.path.dirname(page), link)
-                    self.assertTrue(os.path.exists(path), f"{page} links to {link}")
+        self.assertGreater(len(pages()), 15)
+        for page in pages():
+            body = re.sub(r"```.*?```", "", text(page), flags=re.S)
+            for link in re.findall(r"\]\(([^)\s]+)\)", body):
+                if "://" in link:
+                    continue
+                file, _, fragment = link.partition("#")
+                path = os.path.normpath(os.path.join(os.path.dirname(page), file)) if file else page
+                self.assertTrue(os.path.exists(os.path.join(SOURCE, path)), f"{page} links to {link}")
+                if fragment and path.endswith(".md"):
+                    self.assertIn(fragment, fragments(text(path)), f"{page} links to {link}")
+
+    def test_commands_in_code_blocks_exist(self):
+        """Every omni COMMAND --option and every make target; what is said about a command stands behind a #."""
+        targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.M))
+        helps, commands = {}, 0
+        for page in pages():
+            for block in re.findall(r"^```\w*\n(.*?)^```", text(page), re.M | re.S):
+                for line in block.replace("\\\n", " ").split("\n"):
+                    where = f"{page}: {line}"
+                    command = line.split("#")[0]
+                    if re.match(r"(sudo )?(omni|make|while|cmake|docker|systemctl|apt|curl|python3|npm|node|scripts/\S+) ", line):
+                        self.assertNotRegex(command.rstrip(), r"\S {3,}\S", f"a remark without #: {where}")
+                    for target in re.findall(r"^(?:sudo )?make ([a-z]+)", command):
+                        self.assertIn(target, targets, where)
+                    for part in re.split(r"[|&;]", command):
+                        words = re.match(r"\s*(?:sudo )?(?:\./|build/)?omni ([a-z-]+)(.*)", part)
+                        if not words:
+                            continue
+                        name, commands = words[1], commands + 1
+                        if name not in helps:
+                            helps[name] = subprocess.run([OMNI, name, "--help"], capture_output=True)
+                        self.assertEqual(helps[name].returncode, 0, where)
+                        for option in re.findall(r"(?<=[\s\[])(--?[a-z][a-z0-9-]*)", words[2]):
+                            self.assertRegex(helps[name].stdout.decode(), rf"(?<![\w-]){re.escape(option)}(?![\w-])", where)
+        self.assertGreater(commands, 25)
+
+    @unittest.skipUnless(os.path.exists(os.path.join(SOURCE, ".git")), "no history here")
+    def test_commits_that_were_measured_exist(self):
+        git = ["git", "-c", "safe.directory=*", "-C", SOURCE]
+        if subprocess.run([*git, "rev-parse", "--is-shallow-repository"], capture_output=True).stdout != b"false\n":
+            self.skipTest("not the whole history")
+        lines = re.findall(r"^commits? +(.*)$", text("SPEED.md"), re.M)
+        commits = [c for line in lines for c in re.findall(r"\b[0-9a-f]{7,40}\b", line)]
+        self.assertGreater(len(commits), 5)
+        for commit in commits:
+            self.assertEqual(subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True).returncode, 0, commit)
 
     def test_files_named_in_the_tour_exist(self):
         for page in ("README.md", "docs/how-to-add-a-stage.md", "docs/performance.md"):

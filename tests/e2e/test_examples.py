@@ -5,7 +5,7 @@ import re
 import subprocess
 import unittest
 
-from program import BUILD, read_wav, remove, scratch, synth, tone, wav_bytes, write
+from program import BUILD, encode, read_wav, remove, scratch, synth, tone, wav_bytes, write
 
 
 class Examples(unittest.TestCase):
@@ -43,6 +43,25 @@ class Examples(unittest.TestCase):
                            capture_output=True, timeout=600)
         self.assertEqual(r.returncode, 1)
         self.assertIn(b"nothing", r.stderr)
+
+    def test_hello_reads_a_flac_that_does_not_know_its_length(self):
+        whole = encode(f"{self.dir}/whole.flac", tone(1.0), 16000, "flac")
+        path = encode(f"{self.dir}/piped.flac", tone(1.0), 16000, "flac")
+        with open(path, "r+b") as f:
+            data = bytearray(f.read())
+            self.assertEqual(data[:5], b"fLaC\0")      # the description of the stream comes first; its samples: 36 bits
+            data[21] &= 0xF0
+            data[22:26] = bytes(4)
+            f.seek(0)
+            f.write(data)
+        known, piped = self.example("hello", whole, f"{self.dir}/k.wav"), self.example("hello", path, f"{self.dir}/p.wav")
+        self.assertEqual((piped.returncode, piped.stderr), (0, b""))
+        self.assertEqual(piped.stdout, known.stdout)
+
+    def test_hello_says_that_it_can_not_write(self):
+        for out in (f"{self.dir}/none/a.wav", "/dev/full"):
+            r = self.example("hello", self.question, out)
+            self.assertEqual((r.returncode, r.stderr.count(b"\n")), (1, 1), r.stderr)
 
     def test_streaming(self):
         r = self.example("streaming", self.question)

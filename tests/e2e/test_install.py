@@ -1,6 +1,7 @@
 """What `make install` puts in place is enough for a stranger: header in C11 and C++17, pkg-config, CMake."""
 
 import os
+import re
 import subprocess
 import unittest
 
@@ -18,6 +19,22 @@ int main(int argc, char **argv)
     omni_model_free(model);
     return 0;
 }
+"""
+# What the program at the top of omni.h leaves to its reader.
+SOUND = """
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+static size_t played;
+static void tell(void) { fprintf(stderr, "%zu samples played\\n", played); }
+static size_t read_my_microphone(float *pcm, size_t n)
+{
+    atexit(tell);
+    for (size_t i = 0; i < n && i < 16000; i++) pcm[i] = (float)(0.3 * sin((double)i * 0.0864));
+    return n < 16000 ? n : 16000;
+}
+static void play_my_speaker(const float *pcm, size_t n) { (void)pcm; played += n; }
 """
 CMAKE = """
 cmake_minimum_required(VERSION 3.16)
@@ -68,15 +85,38 @@ class Install(unittest.TestCase):
         run("cc", "-std=c11", *flags, os.path.join(self.folder, "stranger.c"))
         run("c++", "-std=c++17", *flags, os.path.join(self.folder, "stranger.cpp"))
 
-    def test_pkg_config(self):
+    def flags(self):
         found = subprocess.run(["find", self.prefix, "-name", "omni.pc"], capture_output=True).stdout.decode().strip()
         env = dict(os.environ, PKG_CONFIG_PATH=os.path.dirname(found))
         # The file names the configured prefix; this copy lies elsewhere.
-        flags = run("pkg-config", f"--define-variable=libdir={os.path.dirname(self.library)}",
-                    f"--define-variable=includedir={self.prefix}/include", "--cflags", "--libs", "omni", env=env).split()
+        return run("pkg-config", f"--define-variable=libdir={os.path.dirname(self.library)}",
+                   f"--define-variable=includedir={self.prefix}/include", "--cflags", "--libs", "omni", env=env).split()
+
+    def test_pkg_config(self):
         program = os.path.join(self.folder, "by-pkg-config")
-        run("cc", "-std=c11", os.path.join(self.folder, "stranger.c"), *flags, "-o", program)
+        run("cc", "-std=c11", os.path.join(self.folder, "stranger.c"), *self.flags(), "-o", program)
         self.check(program)
+
+    def test_program_at_the_top_of_the_header(self):
+        """It compiles as it stands, with a microphone and a loudspeaker, and answers."""
+        with open(os.path.join(self.prefix, "include", "omni.h")) as f:
+            comment = f.read().split("*/", 1)[0]
+        lines = re.findall(r"^ \* {5}(.*)$|^ \*()$", comment, re.M)
+        program = "\n".join(a or b for a, b in lines)
+        program = program[program.index("#include <omni.h>"):program.rindex("\n}") + 3]
+        self.assertIn("int main(", program)
+        folder = os.path.join(self.folder, "top")
+        os.makedirs(os.path.join(folder, "models"))
+        os.symlink(self.model, os.path.join(folder, "models", "tiny"))
+        with open(os.path.join(folder, "top.c"), "w") as f:
+            f.write(SOUND + program)
+        run("cc", "-std=c11", "-Wall", "-Wextra", "-Werror", os.path.join(folder, "top.c"), *self.flags(), "-lm",
+            "-o", os.path.join(folder, "top"))
+        env = dict(os.environ, LD_LIBRARY_PATH=os.path.dirname(self.library))
+        r = subprocess.run([os.path.join(folder, "top")], cwd=folder, env=env, capture_output=True, timeout=600)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertGreater(len(r.stdout), 2)
+        self.assertRegex(r.stderr, rb"(^|\n)[1-9]\d* samples played\n$")
 
     def test_cmake_package(self):
         with open(os.path.join(self.folder, "CMakeLists.txt"), "w") as f:

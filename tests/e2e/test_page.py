@@ -49,8 +49,9 @@ class Page(unittest.TestCase):
         write(f"{here}/question.wav", wav_bytes(x, rate))
         # 1.3 s after the question: its 0.5 s of silence have passed and the answer sounds
         write(f"{here}/microphone.wav", wav_bytes(np.concatenate([quiet(1.5), x, quiet(1.3), x, quiet(60)]), rate))
-        with Server("-np", "3") as server:
-            env = dict(os.environ, URL=f"http://127.0.0.1:{server.port}/", MICROPHONE=f"{here}/microphone.wav", SHOTS=shots,
+        with Server("-np", "3") as server, Server("--api-key", "sesame") as keyed:
+            env = dict(os.environ, URL=f"http://127.0.0.1:{server.port}/", KEYED=f"http://127.0.0.1:{keyed.port}/",
+                       MICROPHONE=f"{here}/microphone.wav", SHOTS=shots,
                        BROWSER=browser, QUESTION="how much is two plus two", HOME=here)
             r = subprocess.run(["node", "drive.mjs"], cwd=folder, env=env, capture_output=True, timeout=300)
         print(r.stdout.decode())

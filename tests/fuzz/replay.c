@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <string.h>
 
+/* How often it ran; -1: the file can not be read. */
 static long replay_file(const char *path)
 {
     static unsigned char bytes[1 << 20];
@@ -13,9 +14,13 @@ static long replay_file(const char *path)
     long runs = 0;
 
     if (!file)
-        return 0;
+        return -1;
     n = fread(bytes, 1, sizeof bytes, file);
+    const int failed = ferror(file);
+
     fclose(file);
+    if (failed)
+        return -1;
     LLVMFuzzerTestOneInput(bytes, n);
     for (size_t cut = 0; cut < n; cut += n / 16 + 1, runs++) {
         unsigned char kept = bytes[cut];
@@ -43,8 +48,12 @@ int main(int argc, char **argv)
             char path[4096];
 
             snprintf(path, sizeof path, "%s/%s", argv[i], entry->d_name);
-            if (entry->d_name[0] != '.')
-                runs += replay_file(path);
+            const long more = entry->d_name[0] == '.' ? 0 : replay_file(path);
+            if (more < 0) {
+                fprintf(stderr, "%s: can not be read\n", path);
+                return 1;
+            }
+            runs += more;
         }
         closedir(folder);
     }

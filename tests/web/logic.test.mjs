@@ -1,7 +1,7 @@
 // node --test: the page's logic without a browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Onset, Player, Ring, floatToPcm16, fresh, fromBase64, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, toBase64, wav } from '../../apps/web/logic.js';
+import { Onset, Player, Resampler, Ring, floatToPcm16, fresh, fromBase64, growing, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, toBase64, wav } from '../../apps/web/logic.js';
 
 const count = (from, n) => Float32Array.from({ length: n }, (_, i) => from + i);
 
@@ -19,6 +19,23 @@ test('ring keeps order while it grows and wraps', () => {
   assert.ok(ring.samples.length > 4);
   ring.clear();
   assert.equal(ring.read(new Float32Array(3)), 0);
+});
+
+test('resampler: a tone of the microphone stays that tone, what the lower rate has no room for goes', () => {
+  const sine = (pitch, rate, n) => Float32Array.from({ length: n }, (_, i) => Math.sin(2 * Math.PI * pitch * i / rate));
+  for (const rate of [48000, 44100, 16000, 96000, 24000]) {
+    const lower = Math.min(rate, 24000);
+    for (const pitch of [100, 1000, 0.4 * lower, 0.51 * lower, 0.7 * lower].filter((p) => p < rate / 2)) {
+      const input = sine(pitch, rate, rate), resampler = new Resampler(rate), out = [];
+      for (let at = 0; at < input.length; at += 128) out.push(...resampler.run(input.subarray(at, at + 128)));
+      assert.ok(24000 - out.length >= 0 && 24000 - out.length <= 24000 / lower * 33, `${rate}: ${out.length}`);
+      const wanted = pitch < lower / 2 ? sine(pitch, 24000, out.length) : new Float32Array(out.length);
+      const error = Math.max(...out.slice(100).map((x, i) => Math.abs(x - wanted[i + 100])));
+      assert.ok(error < 2e-4, `${rate} Hz, a tone of ${pitch} Hz: ${error}`);
+      const whole = new Resampler(rate).run(input);
+      assert.deepEqual(Float32Array.from(out), whole);
+    }
+  }
 });
 
 test('pcm16, base64 and wav', () => {
@@ -99,6 +116,17 @@ test('speaking into the answer silences, truncates, and drops what comes late', 
   assert.deepEqual(reduce(s, audio('a'), 30), []);
   reduce(s, { type: 'response.output_audio_transcript.delta', item_id: 'a', delta: 'late' }, 30);
   assert.deepEqual([s.rows[1].text, s.rows[1].cut], ['two ', true]);
+});
+
+test('an answer is read aloud when its text is whole', () => {
+  const s = fresh();
+  spoken.forEach((e) => reduce(s, e, 0));
+  assert.deepEqual(s.rows.map((row) => growing(s, row)), [false, true]);
+  const cut = structuredClone(s);
+  interrupt(cut, 5);
+  assert.equal(growing(cut, cut.rows[1]), false);
+  reduce(s, { type: 'response.done', response: { status: 'completed' } }, 401);
+  assert.equal(growing(s, s.rows[1]), false);
 });
 
 test('the button cancels a running response, and nothing when nothing runs', () => {

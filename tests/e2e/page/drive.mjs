@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
-const { URL: url, MICROPHONE, SHOTS, BROWSER, QUESTION } = process.env;
+const { URL: url, KEYED, MICROPHONE, SHOTS, BROWSER, QUESTION } = process.env;
 const browser = await chromium.launch({
   executablePath: BROWSER,
   args: ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required',
@@ -10,11 +10,21 @@ const browser = await chromium.launch({
 });
 const trouble = [];
 
-async function visit(options = {}) {
+async function visit(options = {}, where = url) {
   const page = await browser.newPage({ viewport: { width: 1000, height: 760 }, ...options });
+  await page.addInitScript(() => {
+    // As in Firefox: a context takes only streams of its own rate, which no microphone has at 24 kHz.
+    const connect = AudioContext.prototype.createMediaStreamSource;
+    AudioContext.prototype.createMediaStreamSource = function (stream) {
+      if (this.sampleRate === 24000) throw new DOMException('another sample rate', 'NotSupportedError');
+      return connect.call(this, stream);
+    };
+    window.sockets = [];
+    window.WebSocket = class extends WebSocket { constructor(...all) { super(...all); sockets.push(this); } };
+  });
   page.on('pageerror', (e) => trouble.push(String(e)));
   page.on('console', (m) => m.type() === 'error' && trouble.push(m.text()));
-  await page.goto(url);
+  await page.goto(where);
   return page;
 }
 const phase = (page, name) => page.waitForFunction((n) => document.body.dataset.phase === n, name, { timeout: 30000, polling: 20 });
@@ -34,6 +44,7 @@ await page.screenshot({ path: `${SHOTS}/two-turns.png` });
 const said = await answers(page);
 console.log(JSON.stringify(said));
 assert.equal(said.length, 2);
+assert.equal(await page.locator('[aria-busy]').count(), 0, 'whole answers are read aloud');
 assert.deepEqual(said.map((a) => Boolean(a.cut)), [true, false]);
 assert.ok(said.every((a) => a.firstMs >= 0 && a.text.length > 0));
 assert.equal(await page.evaluate(() => omni.measured.underruns), 0, 'underruns');
@@ -59,6 +70,62 @@ assert.equal((await answers(page)).at(-1).cut, true);
 const [saved] = await Promise.all([page.waitForEvent('download'), page.locator('button:text("Save")').first().click()]);
 assert.equal(saved.suggestedFilename(), 'answer.wav');
 await page.locator('button:text("Replay")').first().click();
+await page.close();
+
+// While the browser asks: a second click asks nothing, and a connection that goes takes the microphone with it.
+page = await visit();
+await page.evaluate(() => {
+  const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.asked = 0;
+  navigator.mediaDevices.getUserMedia = async (what) => {
+    asked++;
+    await new Promise((done) => { window.allow = done; });
+    window.given = await get(what);
+    return given;
+  };
+});
+await page.click('#talk');
+await page.waitForFunction(() => window.asked === 1);
+await page.click('#talk');
+await page.evaluate(() => sockets.at(-1).close());
+await phase(page, 'closed');
+await page.evaluate(() => allow());
+await page.waitForFunction(() => window.given?.getTracks().every((t) => t.readyState === 'ended'), null, { timeout: 10000 });
+assert.deepEqual(await page.evaluate(() => [asked, sockets.length, document.getElementById('talk-label').textContent]), [1, 1, 'Start talking']);
+await page.close();
+
+// A microphone that can not be connected is not left on.
+page = await visit();
+await page.evaluate(() => {
+  const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (what) => (window.given = await get(what));
+  AudioContext.prototype.createMediaStreamSource = () => { throw new Error('no such stream'); };
+});
+await page.click('#talk');
+await page.waitForFunction(() => window.given?.getTracks().every((t) => t.readyState === 'ended'), null, { timeout: 10000 });
+assert.equal(await page.evaluate(() => omni.state.rows.at(-1).text), 'no such stream');
+await page.close();
+
+// A wrong key is said once and asks for no microphone; the right one goes on.
+page = await visit({}, KEYED);
+await page.evaluate(() => {
+  const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.asked = 0;
+  navigator.mediaDevices.getUserMedia = (what) => { asked++; return get(what); };
+  document.getElementById('key').value = 'wrong';
+  document.getElementById('key').onchange();
+});
+await page.click('#talk');
+await page.waitForFunction(() => omni.state.rows.length > 0, null, { timeout: 10000 });
+await page.waitForFunction(() => sockets.at(-1).readyState === WebSocket.CLOSED);
+assert.deepEqual(await page.evaluate(() => [asked, omni.state.rows.length, omni.state.phase]), [0, 1, 'closed']);
+await page.evaluate(() => {
+  document.getElementById('key').value = 'sesame';
+  document.getElementById('key').onchange();
+});
+await page.click('#talk');
+await phase(page, 'listening');
+await page.waitForFunction(() => asked === 1);
 await page.close();
 
 // No microphone: a file. A narrow screen in the dark, and a tablet.
