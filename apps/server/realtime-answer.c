@@ -233,7 +233,7 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
 {
     omni_stats stats = {.n_prompt = 0};
     if (r->begun) srv_seat_stats(r->seat, &stats);
-    if (stats.n_prompt) srv_observe_turn(rt->server->metrics, &stats);
+    if (stats.n_prompt) srv_observe_turn(rt->server->metrics, &stats, rt->server->info->sample_rate_out);
     json_t *output = json_array();
     if (r->opened) {
         send_audio(rt, r, true);
