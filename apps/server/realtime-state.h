@@ -55,7 +55,7 @@ struct srv_realtime {
     double pushed;                      /* ms given to the engine, all in all */
     double shift;                       /* ms: the client's clock - the engine's */
     bool listening;                     /* the engine finds the turns */
-    bool asked_by_hand;                 /* commit while it listens: its SPEECH_STOPPED was told already */
+    double heard_from;                  /* ms on the engine's clock: speech before it is committed or dropped already */
     bool speaking;                      /* speech_started was told */
     char speech_item[40];
     double speech_start;
@@ -63,7 +63,8 @@ struct srv_realtime {
 
     srv_conversation talk;
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
-    json_t *waiting_create;             /* a response.create that came while one was being cancelled */
+    json_t *waiting;                    /* events response.create that came while one was being cancelled */
+    bool waiting_cancelled;             /* the last of them too; those before it always */
     omni_session_params params;         /* as the seat has them */
     unsigned next_tag;
     bool untold;                        /* the engine's history is behind the conversation: srv_history_tell */
@@ -105,6 +106,8 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
 /* All that is open is closed, then response.done. status: completed, cancelled, incomplete, failed; reason, for
  * failed the message. r is gone afterwards. */
 void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason);
+/* Its CANCELLED comes, or something faster; what it says meanwhile is dropped. */
+void srv_response_cancel(srv_response *r);
 void srv_response_free(srv_response *r);
 
 /* ---- what the engine remembers (realtime-history.c) ---- */

@@ -23,7 +23,7 @@ void srv_turns_apply(srv_realtime *rt)
     const bool listen = turns != NULL;
     if (!listen) {
         if (rt->listening) srv_seat_turns(rt->seat, NULL);
-        rt->listening = false;
+        rt->listening = rt->speaking = false;   /* no speech_stopped comes any more */
         return;
     }
     omni_turn_params p = omni_turn_default_params();
