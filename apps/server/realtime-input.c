@@ -190,7 +190,9 @@ bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
     }
     item->asked = true;
     srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
-    if (r) r->spoken = true, srv_seat_ask(rt->seat, r->tag);
+    if (!r) return true;
+    r->spoken = true;
+    r->by_hand = srv_seat_ask(rt->seat, r->tag);
     return true;
 }
 
@@ -212,7 +214,11 @@ static bool is_past(const srv_realtime *rt, const omni_event *event)
 
 void srv_speech_started(srv_realtime *rt, const omni_event *event)
 {
-    if (!rt->listening || is_past(rt, event)) return;
+    if (!rt->listening) return;
+    if (is_past(rt, event)) {
+        rt->answered_twice = false;     /* there is more in what was committed */
+        return;
+    }
     rt->speaking = true;
     rt->idle_from = -1;
     rt->speech_start = clock_ms(rt, event->sample_offset);

@@ -26,6 +26,7 @@ typedef struct srv_response {
     srv_seat *seat;                 /* the session's, or with side its own */
     bool side;                      /* conversation "none": leaves no trace */
     bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
+    bool by_hand;                   /* asked by commit while the engine listens */
     uint32_t turn;                  /* the engine's number of it, once begun */
     bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;
@@ -56,6 +57,8 @@ struct srv_realtime {
     double shift;                       /* ms: the client's clock - the engine's */
     bool listening;                     /* the engine finds the turns */
     double heard_from;                  /* ms on the engine's clock: speech before it is committed or dropped already */
+    bool answered_twice;                /* the engine answered what was committed by hand on its own; the command comes yet */
+    bool skipping;                      /* the turn of that command runs: nobody asked for it any more */
     bool speaking;                      /* speech_started was told */
     char speech_item[40];
     double speech_start;

@@ -314,6 +314,24 @@ static void create_waiting(srv_realtime *rt)
     }
 }
 
+/* Is it of a turn that nobody waits for? A commit by hand can cross the end of the speech that the engine hears: then it has
+ * answered the question when the command comes, and would answer the silence behind it too. */
+static bool is_skipped(srv_realtime *rt, const omni_event *event)
+{
+    if (event->type == OMNI_EVENT_BEGIN && event->sample_offset > 0) {      /* by ear */
+        rt->answered_twice |= rt->response && rt->response->by_hand && !rt->response->begun;
+    } else if (event->type == OMNI_EVENT_BEGIN) {
+        rt->skipping = rt->answered_twice;
+        rt->answered_twice = false;
+    }
+    const bool skipped = rt->skipping;
+    if (skipped && event->type >= OMNI_EVENT_END) {
+        rt->skipping = false;
+        srv_seat_forget(rt->seat, event->turn);
+    }
+    return skipped;
+}
+
 static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
 {
     omni_event event;
@@ -325,7 +343,7 @@ static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
             srv_speech_started(rt, &event);
         } else if (event.type == OMNI_EVENT_SPEECH_STOPPED) {
             srv_speech_stopped(rt, &event);
-        } else {
+        } else if (side || !is_skipped(rt, &event)) {
             if (!side && !rt->response && event.type == OMNI_EVENT_BEGIN) {
                 srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
                 if (r) r->spoken = true;

@@ -103,6 +103,20 @@ class Unfinished(Case):
         c.until("response.done")
         c.until("response.done")
 
+    def test_a_commit_that_crosses_the_end_of_the_speech_is_answered_once(self):
+        c = self.connect(manual=False)
+        c.session(output_modalities=["text"], max_output_tokens=3)
+        for quiet in (1, 8, 8, 20):     # more than the engine takes at once: it hears the end before it learns of the commit
+            n = len(c.events)
+            c.append(bytes(48000 * quiet) + self.voice + bytes(48000 * 6), chunk=1 << 22)
+            c.send(TURNS + "commit")
+            c.until("response.done")
+            c.silence(1)
+            self.assertEqual(c.types(n).count("response.created"), 1, c.types(n))
+            self.assertIn(c.types(n).count(TURNS + "committed"), (1, 2))
+        c.say(QUESTION)
+        self.assertEqual(c.respond(metadata={"which": "typed"})["metadata"], {"which": "typed"})
+
     def test_cancelled_before_it_began_has_both_ends_too(self):
         c = self.connect()
         c.say(QUESTION)
