@@ -6,10 +6,10 @@
 #include "chat-question.h"
 #include "realtime-state.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <poll.h>
 #include <time.h>
 
 enum { DELTA_BYTES = 9600, HZ = 24000 };

@@ -24,8 +24,7 @@ static void drop_input(srv_realtime *rt, size_t n)
     rt->input.n -= n;
 }
 
-/* What the engine still tells of the audio that it was given until now is of no interest: see is_past. */
-static void hear_anew(srv_realtime *rt)
+void srv_hear_anew(srv_realtime *rt)
 {
     rt->heard_from = rt->pushed;
     rt->speaking = false;
@@ -36,7 +35,7 @@ void srv_input_reset(srv_realtime *rt)
     if (rt->input.n) drop_input(rt, rt->input.n);
     if (rt->idle_from >= 0 && rt->idle_from < rt->input_start) rt->idle_from = rt->input_start;
     rt->has_odd = false;
-    hear_anew(rt);
+    srv_hear_anew(rt);
     if (rt->listening) srv_seat_clear(rt->seat);
 }
 
@@ -181,7 +180,7 @@ bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
     srv_new_id("item", id);
     srv_item *item = commit(rt, rt->speaking ? rt->speech_item : id, 0, rt->input.n);
     if (!item) return srv_trouble_set(t, "server_error", NULL, "The conversation has no room for more.");
-    hear_anew(rt);
+    srv_hear_anew(rt);
     if (!rt->listening) return true;
     const json_t *turns = srv_settings_turns(rt->settings);
     if (rt->transcription || !json_is_true(json_object_get(turns, "create_response")) || rt->response) {
@@ -256,7 +255,7 @@ bool srv_ask_audio(srv_realtime *rt, srv_seat *seat, const srv_item *item, unsig
     if (own) rt->pushed += (double)n * 1000.0 / hz;
     srv_rate_free(rate);
     if (own && rt->listening) {
-        hear_anew(rt);
+        srv_hear_anew(rt);
         srv_turns_apply(rt);
     }
     return ok;

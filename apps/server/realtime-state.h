@@ -92,6 +92,8 @@ void srv_emit_item(srv_realtime *rt, size_t at, bool done);
 
 /* ---- input (realtime-input.c) ---- */
 void srv_input_reset(srv_realtime *rt);                             /* drops what was not committed */
+/* What the engine still tells of the audio that it was given until now is of no interest: that is a question, or gone. */
+void srv_hear_anew(srv_realtime *rt);
 /* An answer of sound_ms has ended: idle_timeout_ms counts from when it has been heard. */
 void srv_idle_begin(srv_realtime *rt, double sound_ms);
 void srv_speech_started(srv_realtime *rt, const omni_event *event);

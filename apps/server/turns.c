@@ -23,7 +23,8 @@ void srv_turns_apply(srv_realtime *rt)
     const bool listen = turns != NULL;
     if (!listen) {
         if (rt->listening) srv_seat_turns(rt->seat, NULL);
-        rt->listening = rt->speaking = false;   /* no speech_stopped comes any more */
+        rt->listening = false;
+        srv_hear_anew(rt);      /* no speech_stopped comes any more */
         return;
     }
     omni_turn_params p = omni_turn_default_params();
