@@ -328,7 +328,8 @@ OMNI_API int omni_session_set_turns(omni_session *session, const omni_turn_param
 /* ---- events --------------------------------------------------------------- */
 
 typedef enum omni_event_type {
-    OMNI_EVENT_BEGIN = 1,  /* the turn started                                       */
+    OMNI_EVENT_BEGIN = 1,  /* the turn started. sample_offset: that of its SPEECH_STOPPED if turn taking
+                              asked, 0 if end_input or push_text did                 */
     OMNI_EVENT_CUT,        /* the question was longer than the window: audio from
                               sample_offset on was not heard                         */
     OMNI_EVENT_TEXT,       /* complete UTF-8; an answer has no white space at its ends */
@@ -361,7 +362,7 @@ typedef struct omni_event {
     size_t       n_text;
     const float *audio;      /* AUDIO: n_audio samples                               */
     size_t       n_audio;
-    uint64_t     sample_offset; /* AUDIO: output samples; CUT: input samples of the question; SPEECH_: input clock */
+    uint64_t     sample_offset; /* AUDIO: output samples; CUT: input samples of the question; BEGIN, SPEECH_: input clock */
     uint64_t     speech_offset; /* SPEECH_STARTED, SPEECH_STOPPED: input clock        */
     int          status;     /* FAILED: omni_status                                  */
     omni_end_reason reason;  /* END, CANCELLED                                       */

@@ -6,6 +6,7 @@
 #include "chat-question.h"
 #include "realtime-state.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,7 +160,7 @@ static void end(srv_chat *c, const char *finish, const char *why)
     snprintf(c->why, sizeof c->why, "%s", why ? why : "");
     if (finish && c->question.speech)
         srv_answers_keep(c->server->answers, c->audio_id, (const char *)c->text.at, c->text.n, expiry(c));
-    if (finish && srv_seat_stats(c->seat, &c->stats)) srv_observe_turn(c->server->metrics, &c->stats);
+    if (finish && srv_seat_stats(c->seat, &c->stats)) srv_observe_turn(c->server->metrics, &c->stats, c->server->info->sample_rate_out);
     srv_count(c->server->metrics, SRV_RESPONSES, !finish ? "failed" : strcmp(finish, "stop") == 0 ? "completed" : "incomplete", 1);
     if (!finish) srv_count(c->server->metrics, SRV_ERRORS, failure_code(c), 1);
     srv_seat_leave(c->seat);
@@ -196,7 +197,6 @@ static bool begin(srv_chat *c)
     c->seat = srv_seat_take(c->server->worker, &q->params);
     if (!c->seat) return false;
     c->begun = true;
-    c->asked = srv_now();
     const bool ok = srv_past_tell(&q->past, c->seat) &&
                     (q->samples ? srv_seat_audio(c->seat, q->samples, q->n_samples) && srv_seat_ask(c->seat, 1)
                                 : srv_seat_text(c->seat, q->past.question, 1));
@@ -211,7 +211,7 @@ void srv_chats_drain(srv *server)
     bool any = false;
     for (srv_chat *c = server->chats; c; c = c->next) {
         if (!c->begun && begin(c)) server->n_waiting--;
-        if (!c->begun) return;      /* first come, first served */
+        if (!c->begun) break;       /* first come, first served */
         while (!c->done && c->out.n - c->out_at < SRV_SEND_PAUSE_BYTES && srv_seat_event(c->seat, &event)) {
             any = true;
             take_event(c, &event);
@@ -220,6 +220,36 @@ void srv_chats_drain(srv *server)
         if (c->done || (c->question.stream && c->out.n > c->out_at)) wake(c);
     }
     if (any) srv_worker_kick(server->worker);
+}
+
+/* Nobody wants the answer any more: its slot, or its place in the line, is the next one's. */
+static void abandon(srv_chat *c)
+{
+    if (c->done) return;
+    c->done = true;
+    if (c->begun) srv_count(c->server->metrics, SRV_RESPONSES, "cancelled", 1);
+    else c->server->n_waiting--;
+    c->begun = true;
+    srv_seat_leave(c->seat);
+    c->seat = NULL;
+    snprintf(c->why, sizeof c->why, "the connection was closed before the answer was complete");
+    wake(c);
+}
+
+/* Has its client closed the connection? A close and the mere end of what the client sends look alike until something is
+ * written to it. The latter is legal and almost unknown; waiting for certainty would make whole answers for nobody. So, as
+ * nginx and most servers do, both are taken for a close. */
+static bool has_left(const srv_chat *c)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct pollfd p = {.fd = info ? info->connect_fd : -1, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
+}
+
+void srv_chats_tick(srv *server)
+{
+    for (srv_chat *c = server->chats; c; c = c->next)
+        if (c->asleep && has_left(c)) abandon(c);       /* microhttpd does not look at a sleeping connection */
 }
 
 /* ---- the request's side --------------------------------------------------------------------------- */
@@ -293,6 +323,7 @@ enum MHD_Result srv_chat_begin(srv_request *r)
     c->server = server;
     c->request = r;
     c->created = (long long)time(NULL);
+    c->asked = srv_now();       /* standing in line counts */
     srv_new_id("chatcmpl", c->id);
     srv_new_id("audio", c->audio_id);
     r->chat = c;
@@ -353,8 +384,8 @@ void srv_chat_gone(srv_chat *c)
         *at = c->next;
         break;
     }
-    if (!c->begun) server->n_waiting--;
-    srv_seat_leave(c->seat);
+    c->asleep = false;
+    abandon(c);
     srv_rate_free(c->rate);
     srv_chat_question_free(&c->question);
     free(c->text.at);

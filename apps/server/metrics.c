@@ -68,11 +68,11 @@ void srv_observe(srv_metrics *m, srv_histogram which, double value)
     for (int i = 0; i < BUCKETS; i++) h->bucket[i] += value <= bounds[i];
 }
 
-void srv_observe_turn(srv_metrics *m, const omni_stats *s)
+void srv_observe_turn(srv_metrics *m, const omni_stats *s, int sample_rate_out)
 {
     const double total = (double)s->t_total * 1e-6;
     srv_observe(m, SRV_H_RESPONSE, total);
-    if (s->n_samples_out) srv_observe(m, SRV_H_RTF, total / ((double)s->n_samples_out / 16000.0));
+    if (s->n_samples_out) srv_observe(m, SRV_H_RTF, total / ((double)s->n_samples_out / sample_rate_out));
     srv_observe(m, SRV_H_MEL, (double)s->t_mel * 1e-6);
     srv_observe(m, SRV_H_ENCODER, (double)s->t_encoder * 1e-6);
     srv_observe(m, SRV_H_PREFILL, (double)s->t_prefill * 1e-6);

@@ -29,7 +29,7 @@ void srv_metrics_free(srv_metrics *m);
 /* label: a string of the program, kept by reference; "" for counters without label. */
 void srv_count(srv_metrics *m, srv_counter counter, const char *label, double n);
 void srv_observe(srv_metrics *m, srv_histogram histogram, double value);
-void srv_observe_turn(srv_metrics *m, const omni_stats *stats);
+void srv_observe_turn(srv_metrics *m, const omni_stats *stats, int sample_rate_out);
 
 /* The 95th percentile of the first-audio times of the last 32 answers of the last minute, ms; 0: none. */
 double srv_recent_ttfa_ms(const srv_metrics *m, double now);

@@ -71,6 +71,12 @@ srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const j
     return r;
 }
 
+void srv_response_cancel(srv_response *r)
+{
+    r->cancelled = true;
+    srv_seat_cancel(r->seat, r->begun);
+}
+
 void srv_response_free(srv_response *r)
 {
     if (!r) return;
@@ -233,7 +239,7 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
 {
     omni_stats stats = {.n_prompt = 0};
     if (r->begun) srv_seat_stats(r->seat, &stats);
-    if (stats.n_prompt) srv_observe_turn(rt->server->metrics, &stats);
+    if (stats.n_prompt) srv_observe_turn(rt->server->metrics, &stats, rt->server->info->sample_rate_out);
     json_t *output = json_array();
     if (r->opened) {
         send_audio(rt, r, true);
@@ -250,7 +256,6 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
     } else {
         rt->response = NULL;
         srv_idle_begin(rt, srv_format_ms(r->format, r->n_sent));
-        rt->asked_by_hand = false;
         srv_params_apply(rt, rt->settings);
         srv_history_settle(rt, r);
     }

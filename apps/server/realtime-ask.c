@@ -151,14 +151,25 @@ static void ask(srv_realtime *rt, srv_response *r, const question *q)
     if (!ok) srv_response_close(rt, r, "failed", "there is nothing to answer: no question in the conversation, no instructions");
 }
 
+/* While one is being cancelled the next waits for its end, instead of being refused; that one may be cancelled in turn. */
+static bool may_wait(const srv_realtime *rt, const json_t *given)
+{
+    enum { MOST = 16 };
+    const char *where = json_string_value(json_object_get(given, "conversation"));
+    const size_t n = json_array_size(rt->waiting);
+    if (!rt->response || !rt->response->cancelled || (where && strcmp(where, "none") == 0)) return false;
+    return n == 0 || (rt->waiting_cancelled && n < MOST);
+}
+
 bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *t)
 {
     json_t *empty = json_object();
     const json_t *given = json_object_get(event, "response");
     bool side = false, ok = false;
     question q = {.audio = NULL};
-    if (rt->response && rt->response->cancelled && !rt->waiting_create) {
-        rt->waiting_create = json_incref((json_t *)(uintptr_t)event);   /* as soon as the other has ended */
+    if (may_wait(rt, given)) {
+        rt->waiting_cancelled = false;
+        json_array_append(rt->waiting, (json_t *)(uintptr_t)event);
         json_decref(empty);
         return true;
     }
@@ -170,9 +181,8 @@ bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *
     const json_t *input = settings ? json_object_get(given, "input") : NULL;
     ok = settings && (!input || read_input(rt, input, &q, t));
     if (!ok && !strstr(t->message, "response.create")) {
-        char message[480];
-        snprintf(message, sizeof message, "%.479s", t->message);
-        snprintf(t->message, sizeof t->message, "response.create: %.480s", message);
+        const srv_trouble was = *t;
+        srv_trouble_set(t, was.code, was.param, "response.create: %s", was.message);
     }
     if (ok) {
         if (!input) read_conversation(rt, &q, side);
@@ -191,15 +201,11 @@ bool srv_on_response_cancel(srv_realtime *rt, const json_t *event, srv_trouble *
     const char *id = json_string_value(json_object_get(event, "response_id"));
     srv_response *r = rt->response;
     if (id && rt->side && strcmp(id, rt->side->id) == 0) r = rt->side;
-    if (!r || (id && strcmp(id, r->id) != 0) || (r->cancelled && !rt->waiting_create))
+    /* The one that waits to begin has no id yet. */
+    const bool waits = !id && r && r->cancelled && json_array_size(rt->waiting) && !rt->waiting_cancelled;
+    if (!r || (id && strcmp(id, r->id) != 0) || (r->cancelled && !waits))
         return srv_trouble_set(t, "response_cancel_not_active", NULL, "Cancellation failed: no active response found");
-    if (r->cancelled) {     /* the one that waits to begin: it ends before */
-        json_t *waiting = rt->waiting_create;
-        rt->waiting_create = NULL;
-        json_decref(waiting);
-        return true;
-    }
-    r->cancelled = true;
-    srv_seat_cancel(r->seat, r->begun);
+    if (waits) rt->waiting_cancelled = true;
+    else srv_response_cancel(r);
     return true;
 }

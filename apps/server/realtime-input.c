@@ -24,12 +24,18 @@ static void drop_input(srv_realtime *rt, size_t n)
     rt->input.n -= n;
 }
 
+void srv_hear_anew(srv_realtime *rt)
+{
+    rt->heard_from = rt->pushed;
+    rt->speaking = false;
+}
+
 void srv_input_reset(srv_realtime *rt)
 {
     if (rt->input.n) drop_input(rt, rt->input.n);
     if (rt->idle_from >= 0 && rt->idle_from < rt->input_start) rt->idle_from = rt->input_start;
     rt->has_odd = false;
-    rt->speaking = false;
+    srv_hear_anew(rt);
     if (rt->listening) srv_seat_clear(rt->seat);
 }
 
@@ -174,17 +180,18 @@ bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
     srv_new_id("item", id);
     srv_item *item = commit(rt, rt->speaking ? rt->speech_item : id, 0, rt->input.n);
     if (!item) return srv_trouble_set(t, "server_error", NULL, "The conversation has no room for more.");
+    srv_hear_anew(rt);
     if (!rt->listening) return true;
-    rt->speaking = false;
     const json_t *turns = srv_settings_turns(rt->settings);
     if (rt->transcription || !json_is_true(json_object_get(turns, "create_response")) || rt->response) {
         srv_seat_clear(rt->seat);       /* asked later, from the item */
         return true;
     }
-    rt->asked_by_hand = true;
     item->asked = true;
     srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
-    if (r) r->spoken = true, srv_seat_ask(rt->seat, r->tag);
+    if (!r) return true;
+    r->spoken = true;
+    r->by_hand = srv_seat_ask(rt->seat, r->tag);
     return true;
 }
 
@@ -196,9 +203,21 @@ static double clock_ms(const srv_realtime *rt, uint64_t sample)
     return ms > 0 ? ms : 0;
 }
 
+/* Speech in audio that is a question already, or gone. Onsets are told ONSET_MS late or later: of speech that goes on
+ * there the engine finds an onset a little before. */
+static bool is_past(const srv_realtime *rt, const omni_event *event)
+{
+    enum { ONSET_MS = 20 };
+    return (double)event->speech_offset * 1000.0 / rt->server->info->sample_rate_in < rt->heard_from - ONSET_MS;
+}
+
 void srv_speech_started(srv_realtime *rt, const omni_event *event)
 {
     if (!rt->listening) return;
+    if (is_past(rt, event)) {
+        rt->answered_twice = false;     /* there is more in what was committed */
+        return;
+    }
     rt->speaking = true;
     rt->idle_from = -1;
     rt->speech_start = clock_ms(rt, event->sample_offset);
@@ -208,7 +227,7 @@ void srv_speech_started(srv_realtime *rt, const omni_event *event)
 
 void srv_speech_stopped(srv_realtime *rt, const omni_event *event)
 {
-    if (!rt->listening || !rt->speaking || rt->asked_by_hand) return;
+    if (!rt->listening || !rt->speaking) return;
     const double end = clock_ms(rt, event->sample_offset);
     rt->speaking = false;
     srv_emit(rt, SRV_EV_SPEECH_STOPPED, json_pack("{s:I, s:s}", "audio_end_ms", (json_int_t)end, "item_id", rt->speech_item));
@@ -235,6 +254,9 @@ bool srv_ask_audio(srv_realtime *rt, srv_seat *seat, const srv_item *item, unsig
     const bool ok = rate && give(seat, rate, item->format, item->audio, item->n_audio, true, &n) && srv_seat_ask(seat, tag);
     if (own) rt->pushed += (double)n * 1000.0 / hz;
     srv_rate_free(rate);
-    if (own && rt->listening) srv_turns_apply(rt);
+    if (own && rt->listening) {
+        srv_hear_anew(rt);
+        srv_turns_apply(rt);
+    }
     return ok;
 }

@@ -26,6 +26,7 @@ typedef struct srv_response {
     srv_seat *seat;                 /* the session's, or with side its own */
     bool side;                      /* conversation "none": leaves no trace */
     bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
+    bool by_hand;                   /* asked by commit while the engine listens */
     uint32_t turn;                  /* the engine's number of it, once begun */
     bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;
@@ -55,7 +56,9 @@ struct srv_realtime {
     double pushed;                      /* ms given to the engine, all in all */
     double shift;                       /* ms: the client's clock - the engine's */
     bool listening;                     /* the engine finds the turns */
-    bool asked_by_hand;                 /* commit while it listens: its SPEECH_STOPPED was told already */
+    double heard_from;                  /* ms on the engine's clock: speech before it is committed or dropped already */
+    bool answered_twice;                /* the engine answered what was committed by hand on its own; the command comes yet */
+    bool skipping;                      /* the turn of that command runs: nobody asked for it any more */
     bool speaking;                      /* speech_started was told */
     char speech_item[40];
     double speech_start;
@@ -63,7 +66,8 @@ struct srv_realtime {
 
     srv_conversation talk;
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
-    json_t *waiting_create;             /* a response.create that came while one was being cancelled */
+    json_t *waiting;                    /* events response.create that came while one was being cancelled */
+    bool waiting_cancelled;             /* the last of them too; those before it always */
     omni_session_params params;         /* as the seat has them */
     unsigned next_tag;
     bool untold;                        /* the engine's history is behind the conversation: srv_history_tell */
@@ -88,6 +92,8 @@ void srv_emit_item(srv_realtime *rt, size_t at, bool done);
 
 /* ---- input (realtime-input.c) ---- */
 void srv_input_reset(srv_realtime *rt);                             /* drops what was not committed */
+/* What the engine still tells of the audio that it was given until now is of no interest: that is a question, or gone. */
+void srv_hear_anew(srv_realtime *rt);
 /* An answer of sound_ms has ended: idle_timeout_ms counts from when it has been heard. */
 void srv_idle_begin(srv_realtime *rt, double sound_ms);
 void srv_speech_started(srv_realtime *rt, const omni_event *event);
@@ -105,6 +111,8 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
 /* All that is open is closed, then response.done. status: completed, cancelled, incomplete, failed; reason, for
  * failed the message. r is gone afterwards. */
 void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason);
+/* Its CANCELLED comes, or something faster; what it says meanwhile is dropped. */
+void srv_response_cancel(srv_response *r);
 void srv_response_free(srv_response *r);
 
 /* ---- what the engine remembers (realtime-history.c) ---- */

@@ -193,6 +193,7 @@ srv_realtime *srv_realtime_open(srv_socket *socket, const srv_hello *hello)
     rt->trim_ms = rt->idle_from = -1;
     rt->expires = (long long)time(NULL) + rt->server->options->session_seconds;
     rt->settings = hello->preset ? json_copy(hello->preset) : srv_settings_new();
+    rt->waiting = json_array();
     if (refuse(rt, hello)) return rt;
     rt->params = srv_session_params(rt->server);
     rt->seat = srv_seat_take(rt->server->worker, &rt->params);
@@ -218,14 +219,15 @@ void srv_realtime_free(srv_realtime *rt)
         rt->server->n_beta -= rt->beta;
         srv_seat_leave(rt->seat);
     }
-    srv_response_free(rt->response);
     if (rt->side) srv_seat_leave(rt->side->seat);
+    srv_count(rt->server->metrics, SRV_RESPONSES, "cancelled", (rt->response != NULL) + (rt->side != NULL));
+    srv_response_free(rt->response);
     srv_response_free(rt->side);
     srv_conversation_free(&rt->talk);
     for (size_t i = 0; i < rt->n_gone; i++) srv_item_free(rt->gone[i]);
     free(rt->gone);
     json_decref(rt->settings);
-    json_decref(rt->waiting_create);
+    json_decref(rt->waiting);
     srv_rate_free(rt->input_rate);
     free(rt->input.at);
     free(rt);
@@ -279,6 +281,7 @@ void srv_realtime_message(srv_realtime *rt, const char *text, size_t n, bool bin
     json_error_t error;
     if (!rt->seat) return;
     rt->event_id = NULL;
+    srv_realtime_drain(rt);     /* what the engine did before comes before */
     json_t *event = binary || srv_too_deep(text, n) ? NULL : json_loadb(text, n, JSON_DECODE_ANY, &error);
     bool ok;
     if (binary) ok = srv_trouble_set(&t, "invalid_event", NULL, "Binary frames carry no events here; send JSON as text.");
@@ -295,15 +298,37 @@ void srv_realtime_message(srv_realtime *rt, const char *text, size_t n, bool bin
 
 static void create_waiting(srv_realtime *rt)
 {
-    srv_trouble t;
-    json_t *event = rt->waiting_create;
-    if (!event || rt->response) return;
-    rt->waiting_create = NULL;
-    rt->event_id = json_object_get(event, "event_id");
-    if (!json_is_string(rt->event_id)) rt->event_id = NULL;
-    if (!srv_on_response_create(rt, event, &t)) srv_emit_trouble(rt, &t);
-    rt->event_id = NULL;
-    json_decref(event);
+    while (!rt->response && json_array_size(rt->waiting)) {
+        srv_trouble t = {.code = NULL};
+        json_t *event = json_incref(json_array_get(rt->waiting, 0));
+        json_array_remove(rt->waiting, 0);
+        const bool cancelled = json_array_size(rt->waiting) > 0 || rt->waiting_cancelled;
+        if (json_array_size(rt->waiting) == 0) rt->waiting_cancelled = false;
+        rt->event_id = json_object_get(event, "event_id");
+        if (!json_is_string(rt->event_id)) rt->event_id = NULL;
+        if (!srv_on_response_create(rt, event, &t)) srv_emit_trouble(rt, &t);
+        else if (cancelled && rt->response) srv_response_cancel(rt->response);
+        rt->event_id = NULL;
+        json_decref(event);
+    }
+}
+
+/* Is it of a turn that nobody waits for? A commit by hand can cross the end of the speech that the engine hears: then it has
+ * answered the question when the command comes, and would answer the silence behind it too. */
+static bool is_skipped(srv_realtime *rt, const omni_event *event)
+{
+    if (event->type == OMNI_EVENT_BEGIN && event->sample_offset > 0) {      /* by ear */
+        rt->answered_twice |= rt->response && rt->response->by_hand && !rt->response->begun;
+    } else if (event->type == OMNI_EVENT_BEGIN) {
+        rt->skipping = rt->answered_twice;
+        rt->answered_twice = false;
+    }
+    const bool skipped = rt->skipping;
+    if (skipped && event->type >= OMNI_EVENT_END) {
+        rt->skipping = false;
+        srv_seat_forget(rt->seat, event->turn);
+    }
+    return skipped;
 }
 
 static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
@@ -317,7 +342,7 @@ static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
             srv_speech_started(rt, &event);
         } else if (event.type == OMNI_EVENT_SPEECH_STOPPED) {
             srv_speech_stopped(rt, &event);
-        } else {
+        } else if (side || !is_skipped(rt, &event)) {
             if (!side && !rt->response && event.type == OMNI_EVENT_BEGIN) {
                 srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
                 if (r) r->spoken = true;

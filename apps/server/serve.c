@@ -60,7 +60,8 @@ bool srv_model_ok(const srv *server, const char *name)
 bool srv_overloaded(const srv *server)
 {
     const int most = server->options->max_ttfa_ms;
-    return most > 0 && server->n_active > 0 && srv_recent_ttfa_ms(server->metrics, srv_now()) > most;
+    return most > 0 && srv_worker_free_seats(server->worker) < server->options->engine.n_slots &&
+           srv_recent_ttfa_ms(server->metrics, srv_now()) > most;
 }
 
 omni_session_params srv_session_params(const srv *server)
@@ -130,6 +131,7 @@ static void loop(srv *server)
         ticked = srv_now();
         srv_sockets_tick(server, ticked);
         srv_ephemerals_tick(server->ephemerals, ticked);
+        srv_chats_tick(server);
         srv_chats_drain(server);
         srv_sockets_sweep(server);
     }

@@ -5,6 +5,31 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of the character at s, 0: it is none in UTF-8. */
+static size_t character(const unsigned char *s)
+{
+    const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const size_t n = *s < 0x80 ? 1 : *s >= 0xF0 ? 4 : *s >= 0xE0 ? 3 : 2;
+    if (n == 1) return 1;
+    if (*s < 0xC0 || *s >= 0xF8) return 0;
+    unsigned code = *s & (0x7Fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+        code = code << 6 | (s[i] & 0x3F);
+    }
+    return code < least[n] || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000) ? 0 : n;
+}
+
+/* What clients wrote is quoted in part, perhaps to the middle of a character; JSON has whole ones only. */
+static void mend(char *text)
+{
+    while (*text) {
+        const size_t n = character((const unsigned char *)text);
+        if (n == 0) *text = '?';
+        text += n ? n : 1;
+    }
+}
+
 bool srv_trouble_set(srv_trouble *t, const char *code, const char *param, const char *format, ...)
 {
     va_list args;
@@ -13,6 +38,8 @@ bool srv_trouble_set(srv_trouble *t, const char *code, const char *param, const 
     va_start(args, format);
     vsnprintf(t->message, sizeof t->message, format, args);
     va_end(args);
+    mend(t->param);
+    mend(t->message);
     return false;
 }
 

@@ -24,6 +24,7 @@ void srv_turns_apply(srv_realtime *rt)
     if (!listen) {
         if (rt->listening) srv_seat_turns(rt->seat, NULL);
         rt->listening = false;
+        srv_hear_anew(rt);      /* no speech_stopped comes any more */
         return;
     }
     omni_turn_params p = omni_turn_default_params();

@@ -156,7 +156,7 @@ static void take_question(omni_session *s)
 
 void om_turn_begin_heard(omni_session *s, bool asked)
 {
-    omni_event begin = { .type = OMNI_EVENT_BEGIN };
+    omni_event begin = { .type = OMNI_EVENT_BEGIN, .sample_offset = asked ? 0 : s->ear.end };
     omni_event cut = { .type = OMNI_EVENT_CUT, .sample_offset = s->n_heard };
 
     om_turn_post(s, &begin);

@@ -7,6 +7,7 @@ import time
 import unittest
 from collections import Counter
 
+import program
 from realtime_case import QUESTION, Case, b64
 from realtime_client import DEADLINE, Closed, Server, Socket
 
@@ -14,12 +15,12 @@ STREAM = {"model": "m", "stream": True, "modalities": ["text", "audio"], "audio"
           "messages": [{"role": "user", "content": QUESTION}]}
 
 
-def post(server, body):
+def post(server, body, headers=""):
     """A chat completion asked, its answer not read."""
     data = json.dumps(body).encode()
     s = socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE)
-    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-              % len(data) + data)
+    s.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n"
+              % (headers.encode(), len(data)) + data)
     return s
 
 
@@ -136,6 +137,70 @@ class Ends(unittest.TestCase):
             for s in waiting:
                 s.close()
             holder.sock.close()
+
+    def test_clients_that_left_make_room(self):
+        with Server("-np", "1") as server:
+            holder = Socket(server)
+            holder.next()
+            whole = dict(STREAM, stream=False, audio={"voice": "alloy", "format": "wav"})
+            waiting = [post(server, body) for body in (STREAM, whole) * 32]
+            self.until(server, "s2s_queue_depth", 64)
+            for s in waiting[:60]:
+                s.close()
+            self.until(server, "s2s_queue_depth", 4)
+            self.assertEqual(server.metric('s2s_responses_total{status="cancelled"}'), 0)      # none had begun
+            holder.sock.close()
+            for s in waiting[60:]:      # who stayed is answered
+                s.sendall(b"")
+                self.assertIn(b'"audio"', s.recv(65536) + s.recv(65536))
+                s.close()
+
+    def test_a_whole_answer_is_given_up_when_its_client_leaves(self):
+        folder = program.scratch("endless")
+        self.addCleanup(program.remove, folder)
+        program.synth(folder)       # a random model: answers until the limit
+        with Server("-np", "1", "-n", "900", model=folder) as server:
+            s = post(server, dict(STREAM, stream=False, audio={"voice": "alloy", "format": "wav"}))
+            self.until(server, "s2s_slots_free", 0)
+            start = time.monotonic()
+            s.close()
+            self.until(server, "s2s_slots_free", 1)
+            print("the slot was free again after %.0f ms" % (1000 * (time.monotonic() - start)))
+            self.until(server, 's2s_responses_total{status="cancelled"}', 1)
+            self.assertEqual(server.metric('s2s_responses_total{status="incomplete"}'), 0)
+            for body in (STREAM, None):     # and in the middle of a stream, and of a conversation
+                before = server.metric('s2s_responses_total{status="cancelled"}')
+                if body:
+                    s = post(server, body)
+                    self.assertTrue(s.recv(1000))
+                    self.until(server, "s2s_slots_free", 0)
+                    s.close()
+                else:
+                    c = Socket(server)
+                    c.until("session.created")
+                    c.say(QUESTION)
+                    c.send("response.create")
+                    c.until("response.output_audio.delta")
+                    c.sock.close()
+                self.until(server, "s2s_slots_free", 1)
+                self.until(server, 's2s_responses_total{status="cancelled"}', before + 1)
+
+    def test_the_real_time_factor_is_of_the_models_own_rate(self):
+        folder = program.scratch("rate")
+        self.addCleanup(program.remove, folder)
+        program.synth(folder, **{"vocoder.sample_rate": 8000})
+        with Server("-np", "1", model=folder) as server:
+            rest(post(server, dict(STREAM, max_completion_tokens=16), "Connection: close\r\n"))
+            seconds = server.metric("s2s_audio_out_ms_total") / 1000
+            self.assertGreater(seconds, 0.1)
+            took = server.metric("s2s_response_seconds_sum")
+            self.assertAlmostEqual(server.metric("s2s_rtf_sum") * seconds, took, delta=0.05 * took)
+
+    def until(self, server, metric, value):
+        end = time.monotonic() + DEADLINE
+        while server.metric(metric) != value:
+            self.assertLess(time.monotonic(), end, (metric, server.metric(metric), value))
+            time.sleep(0.02)
 
     def test_169_metrics_are_what_happened(self):
         with Server("-np", "2") as server:

@@ -287,6 +287,10 @@ class Doors(unittest.TestCase):
             self.assertEqual(self.closed(Socket(server, path="/v1/realtime")), ("missing_model", 4000, missing))
             with Socket(server, path="/v1/realtime?model=mine") as c:
                 self.assertEqual(c.next()["session"]["model"], "mine")
+            for name in ("x" + 60 * "\u00e4", "xx" + 60 * "\u20ac"):     # quoted to the middle of a character
+                body = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+                status, _, text = server.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+                self.assertEqual((status, json.loads(text)["error"]["code"]), (404, "model_not_found"))
 
     def test_164_session_age(self):
         with Server("--session-seconds", "1") as server:

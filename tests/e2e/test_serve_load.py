@@ -3,6 +3,7 @@
 The long versions are `make soak` and `make churn`.
 """
 
+import http.client
 import json
 import os
 import subprocess
@@ -57,6 +58,36 @@ class Admission(unittest.TestCase):
             self.assertTrue(eventually(lambda: server.metric("s2s_slots_free") == 4))
             with Socket(server) as c:
                 c.next()
+
+    def test_chat_completions_alone_keep_newcomers_out(self):
+        with Server("-np", "2", "--max-ttfa-ms", "1") as server:
+            spoken = dict(CHAT, stream=True)
+            self.assertEqual(server.request("POST", "/v1/chat/completions", spoken, JSON)[0], 200)
+            self.assertTrue(eventually(lambda: server.metric("s2s_slots_free") == 2))
+            self.assertEqual(server.request("POST", "/v1/chat/completions", spoken, JSON)[0], 200)   # nobody is harmed
+            self.assertTrue(eventually(lambda: server.metric("s2s_slots_free") == 2))
+            c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            for _ in range(50):     # while one runs the next is refused; on a busy machine it may be over too soon
+                c.request("POST", "/v1/chat/completions", json.dumps(spoken), JSON)
+                r = c.getresponse()
+                status = server.request("POST", "/v1/chat/completions", spoken, JSON)[0]
+                r.read()
+                if status == 429:
+                    break
+            self.assertEqual(status, 429)
+
+    def test_time_in_the_line_counts(self):
+        with Server("-np", "1") as server:
+            spoken = dict(CHAT, stream=True)
+            with Socket(server) as holder:
+                holder.next()
+                c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+                c.request("POST", "/v1/chat/completions", json.dumps(spoken), JSON)
+                self.assertTrue(eventually(lambda: server.metric("s2s_queue_depth") == 1))
+                time.sleep(2)
+            self.assertTrue(c.getresponse().read().endswith(b"[DONE]\n\n"))
+            self.assertGreater(server.metric("s2s_ttfa_seconds_sum"), 2)
+            self.assertLess(server.metric("s2s_response_seconds_sum"), server.metric("s2s_ttfa_seconds_sum"))
 
     def test_answers_in_time_let_newcomers_in(self):
         with Server("-np", "2", "--max-ttfa-ms", "600000") as server:

@@ -28,6 +28,16 @@ class Protocol(Case):
         for name in types:
             self.fails(c, {"type": "foo.bar"}, "invalid_value", "type", "'%s'" % name)
 
+    def test_quotes_of_a_client_end_between_characters(self):
+        c = self.connect()
+        for name in ("x" + 40 * "\u00e4", "xx" + 40 * "\u20ac", "x" + 40 * "\U0001f600"):
+            self.fails(c, {"type": name}, "invalid_value", "type", name[:10])
+            event = {"type": "session.update", "session": {"type": "realtime", name: 1}}
+            c.send(event)
+            self.assertEqual(c.until("error")["error"]["code"], "unknown_parameter")
+            self.fails(c, {"type": "response.create", "response": {name * 9: 1}}, "unknown_parameter", c.events[-1]["error"]["param"]
+                       .replace("session.", "response."), "response.create")
+
     def test_081_an_update_while_an_answer_runs_is_for_the_next(self):
         c = self.connect()
         c.say(QUESTION)

@@ -50,8 +50,8 @@ class Proxy:
         site = change(text, ("    listen 80;\n    listen [::]:80;\n", "    listen 127.0.0.1:%d;\n" % self.plain),
                       ("    listen 443 ssl http2;\n    listen [::]:443 ssl http2;\n", "    listen 127.0.0.1:%d ssl http2;\n" % self.port),
                       ("/etc/ssl/omni/fullchain.pem", cert), ("/etc/ssl/omni/privkey.pem", key),
-                      ("    server 127.0.0.1:8080 max_fails=1 fail_timeout=2s;",
-                       "\n".join("    server 127.0.0.1:%d max_fails=1 fail_timeout=2s;" % s.port for s in servers)))
+                      ("    server 127.0.0.1:8080 max_fails=0;",
+                       "\n".join("    server 127.0.0.1:%d max_fails=0;" % s.port for s in servers)))
         program.write(os.path.join(folder, "omni.conf"), site)
         temporary = "".join("    %s_temp_path %s/%s;\n" % (n, folder, n) for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         program.write(os.path.join(folder, "nginx.conf"),
@@ -246,6 +246,23 @@ class Two(Behind):
             self.ask()
             times.append(time.monotonic() - start)
         print("20 of 20 answered, median %.0f ms, most %.0f ms" % (1000 * sorted(times)[10], 1000 * max(times)))
+
+    def test_full_servers_still_answer_all_else(self):
+        held = []
+        for server in self.servers:
+            for _ in range(4):
+                held.append(Socket(server, key=KEY))
+        for _ in range(4):
+            with self.assertRaises(Refused) as caught:
+                Socket(self.proxy_, key=KEY)
+            self.assertEqual(caught.exception.status, 503)      # the servers' own word, not nginx's 502
+            self.assertEqual(self.proxy_.request("GET", "/v1/models")[0], 200)
+        c, r = self.proxy_.open("POST", "/v1/chat/completions", {"model": "m", "messages": QUESTION, "stream": True}, {"Content-Type": "application/json"})
+        self.assertEqual(r.status, 200)     # it stands in line
+        for s in held:
+            s.sock.close()
+        self.assertTrue(r.read().endswith(b"data: [DONE]\n\n"))
+        c.close()
 
     def test_one_is_drained(self):
         c = self.open_on(1)

@@ -314,6 +314,7 @@ static void the_first_sound_comes_at_once(void **state)
     tape t = new_tape(2000);
     log_of_events l = { .n = 0 };
     omni_event e;
+    uint64_t end = 0;
     size_t ms = 1100;
 
     (void)state;
@@ -332,6 +333,10 @@ static void the_first_sound_comes_at_once(void **state)
 
         assert_int_equal(omni_session_next_event(s, &e), OMNI_OK);
         assert_int_equal(e.type, wanted[i]);
+        if (i == 0)
+            end = e.sample_offset;
+        if (i == 1)
+            assert_true(e.sample_offset == end && end > 0);
         if (i > 0)
             take_event(&l.answers[0], &e, i == 1);
     }
@@ -575,6 +580,7 @@ static void segments_wait_for_end_input(void **state)
     assert_int_equal(omni_session_end_input(s), OMNI_OK);
     settle_down(s, &l);
     check_kinds(&l, "()()BE");
+    assert_int_equal(l.events[4].sample_offset, 0);     /* not by ear */
     ask_by_hand(hand, &t, l.events[0].sample_offset, l.events[3].sample_offset, &a);
     assert_same_answer(&l.answers[0], &a);
     forget_answer(&a);
