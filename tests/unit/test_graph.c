@@ -253,6 +253,41 @@ static void the_first_failure_is_kept(void **state)
     om_weights_free(w);
 }
 
+/* "q", one row of a block, of a type that no weight has; and of one that has kernels. */
+static void types_without_kernels_are_refused(void **state)
+{
+    static const enum ggml_type types[] = { GGML_TYPE_Q8_K, GGML_TYPE_Q8_1, GGML_TYPE_I32, GGML_TYPE_Q6_K };
+    static gguf_bytes file;
+    static const char zeros[4096];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const bool good = types[i] == GGML_TYPE_Q6_K;
+        const int64_t n = ggml_blck_size(types[i]);
+        struct ggml_tensor *q;
+        om_loader *ld;
+        om_weights *w;
+        om_pool pool;
+
+        gguf_begin(&file, 3, 1, 0);
+        gguf_tensor(&file, "q", 2, (uint64_t[]){ (uint64_t)n, 1 }, types[i], 0);
+        gguf_pad(&file);
+        gguf_raw(&file, zeros, ggml_row_size(types[i], n));
+        gguf_save(&file, PATH);
+        assert_int_equal(om_weights_open(PATH, &w), OMNI_OK);
+        assert_int_equal(om_pool_begin(&pool, 1), OMNI_OK);
+        assert_int_equal(om_loader_new(w, &pool, false, &ld), OMNI_OK);
+        q = om_load(ld, "q", 2, (int64_t[]){ 1, n });
+        assert_int_equal(om_loader_status(ld), good ? OMNI_OK : OMNI_ERR_MODEL);
+        assert_int_equal(q != NULL, good);
+        if (!good)
+            assert_non_null(strstr(om_last_error(), ggml_type_name(types[i])));
+        om_loader_free(ld);
+        om_pool_free(&pool);
+        om_weights_free(w);
+    }
+}
+
 static int load_and_compute(void)
 {
     om_device *dev = NULL;
@@ -331,6 +366,7 @@ int main(void)
         cmocka_unit_test(an_empty_pool_is_allowed),
         cmocka_unit_test(weights_keep_or_change_type_and_order),
         cmocka_unit_test(the_first_failure_is_kept),
+        cmocka_unit_test(types_without_kernels_are_refused),
         cmocka_unit_test(survives_every_failure),
     };
 
