@@ -41,7 +41,7 @@ void om_speech_decoder_reset(om_speech_decoder *dec, int slot);
 void om_speech_decoder_seek(om_speech_decoder *dec, int slot, int token);
 
 /* One LLM state for a slot, [D], copied. AGAIN while the slot's previous one was not run;
- * ERR_LIMIT after max_tokens. */
+ * ERR_LIMIT after max_tokens; ERR_BACKEND when it is not finite. */
 int  om_speech_decoder_push(om_speech_decoder *dec, int slot, const float *hidden);
 /* One block of lambda positions for every slot that has a state waiting, one graph. AGAIN: none waits.
  * After a failure (ERR_MEMORY, ERR_BACKEND, ERR_STATE when aborted) nothing has advanced: run again or
