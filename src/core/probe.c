@@ -39,7 +39,7 @@ static int find_stage(const char *name, om_stage *out)
 static bool is_complete(const omni_session *s)
 {
     return s->record->stage <= OM_STAGE_PROMPT && s->record->n > 0 && s->state >= OM_PREFILL &&
-           (s->record->stage != OM_STAGE_PROMPT || s->state >= OM_ANSWER);
+           s->state < OM_DONE && (s->record->stage != OM_STAGE_PROMPT || s->state >= OM_ANSWER);
 }
 
 static int run(omni_session *s)
