@@ -161,12 +161,13 @@ static void hear_part(omni_session *s, const float *x, size_t n)
 int om_listen_hear(omni_session *s)
 {
     size_t budget = (size_t)s->engine->model->hp.audio.window_samples / 8 + 1, n, moved = 0;
-    int question = atomic_load_explicit(&s->question, memory_order_acquire);
-    uint64_t end = question == OM_ASK_AUDIO ? s->end_mark : UINT64_MAX;
+    uint64_t end;
     float x[PART];
+    int question;
 
     if (!s->ear.vad)
         return OMNI_AGAIN;
+    end = om_turn_input_end(s, &question);
     if (question != OM_ASK_NONE)
         om_ahead_forget(s);    /* asked by hand, the question is another */
     while (moved < budget && s->n_pulled < end && om_queue_has_room(s->events, ROOM, 0)) {

@@ -243,10 +243,19 @@ static int begin_text(omni_session *s)
     return rc;
 }
 
+uint64_t om_turn_input_end(const omni_session *s, int *question)
+{
+    /* First what is there, then the question: whoever finds none has counted nothing that was pushed after one. */
+    uint64_t here = s->n_pulled + om_ring_size(s->input);
+
+    *question = atomic_load_explicit(&s->question, memory_order_acquire);
+    return *question == OM_ASK_AUDIO ? s->end_mark : here;
+}
+
 int om_turn_listen(omni_session *s)
 {
-    int question = atomic_load_explicit(&s->question, memory_order_acquire);
-    int rc;
+    int question, rc;
+    uint64_t end = om_turn_input_end(s, &question);
 
     if (question == OM_ASK_TEXT)
         return begin_text(s);
@@ -259,10 +268,10 @@ int om_turn_listen(omni_session *s)
         s->n_question += gone;
         s->n_heard += gone;
     }
-    rc = hear(s, question == OM_ASK_AUDIO ? s->end_mark : UINT64_MAX);
+    rc = hear(s, end);
     if (rc < 0)
         return rc;
-    if (question == OM_ASK_AUDIO && s->n_pulled == s->end_mark)
+    if (question == OM_ASK_AUDIO && s->n_pulled == end)
         return begin_speech(s);
     if (rc == OMNI_OK)
         s->state = OM_LISTEN;
