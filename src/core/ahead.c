@@ -73,6 +73,7 @@ int om_ahead_prepare(omni_session *s)
     s->wants_ahead = false;
     s->before_ahead = (om_before){ .script = s->script.n, .used = om_lm_used(s->engine->lm, s->slot),
                                    .answer_at = s->answer_at, .script_before = s->script_before };
+    s->script_before = s->script.n;     /* it may become a turn, and be cancelled, before the prompt is made */
     s->ahead = true;
     s->ahead_at = om_now_us();
     s->state = OM_ENCODE;

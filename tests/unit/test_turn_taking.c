@@ -434,6 +434,62 @@ static void calls_forget_the_preparation(void **state)
     free(t.x);
 }
 
+/* A prepared turn that is cancelled before any answer, however far it is, takes nothing of the history with it: held
+ * up in the encoder, in the middle of it, or further. */
+static void a_prepared_turn_is_cancelled_alone(void **state)
+{
+    tape t = new_tape(4000);
+    int forgotten = 0;
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    speak(&t, 2200, 2500, 2);
+    for (int slices = 0; slices < 40; slices++) {
+        omni_turn_params p = params_of(500, true);
+        omni_engine *engine = new_engine(model, 1, 0);
+        omni_session *s = listening(engine, &p);
+        log_of_events l = { .n = 0 };
+        size_t ms = 2000;
+        int before;
+
+        p.interrupt_ms = 0;
+        assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        om_encoder_set_slice(engine->encoder, 1.0);     /* half a layer */
+        play(s, &t, 0, ms, 0, &l);
+        check_kinds(&l, "()BE");
+        before = s->script.n;
+        while (!s->ahead) {
+            play(s, &t, ms, ms + 10, 1, &l);
+            assert_true((ms += 10) < 3000);
+        }
+        for (int i = 0; i < slices / 2; i++)
+            omni_engine_step(engine);
+        engine->most_busy = 0.0;        /* it stops where it is, until it is a turn */
+        while (s->ahead) {
+            play(s, &t, ms, ms + 10, 1, &l);
+            assert_true((ms += 10) < 3500);
+        }
+        if (slices % 2 && s->state < OM_ANSWER)
+            omni_engine_step(engine);
+        omni_session_cancel(s);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE()BX");
+        if (l.answers[1].n_text == 0 && s->n_tokens == 0) {
+            assert_int_equal(s->script.n, before);
+            assert_int_equal(s->script.n_turns, 1);
+            forgotten++;
+        } else {
+            assert_int_equal(s->script.n_turns, 2);
+        }
+        assert_true(om_lm_used(engine->lm, 0) <= s->script.n);
+        forget_log(&l);
+        omni_session_free(s);
+        omni_engine_free(engine);
+    }
+    assert_true(forgotten > 4);
+    free(t.x);
+}
+
 /* Speech stops a running answer within the slice in which it is told; what was said stays. */
 static void speech_interrupts(void **state)
 {
@@ -815,6 +871,7 @@ int main(void)
         cmocka_unit_test(the_first_sound_comes_at_once),
         cmocka_unit_test(preparation_waits_for_room),
         cmocka_unit_test(calls_forget_the_preparation),
+        cmocka_unit_test(a_prepared_turn_is_cancelled_alone),
         cmocka_unit_test(speech_interrupts),
         cmocka_unit_test(backchannels_pass),
         cmocka_unit_test(a_sounding_answer_counts),
