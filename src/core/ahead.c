@@ -57,13 +57,12 @@ void om_ahead_count(omni_engine *e, int64_t since, bool moved)
 static bool may_prepare(const omni_session *s)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
-    int n_ctx = s->engine->params.n_ctx, before = s->script.n;
-    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
+    int before = s->script.n;
     int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n;
 
     return s->engine->room && s->state <= OM_LISTEN && !s->ahead && s->ear.params.answer && s->ear.params.speculate &&
            atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || before == 0) &&
-           before + needed <= n_ctx - answer;
+           before + needed <= s->engine->params.n_ctx - om_turn_reserve(s);
 }
 
 int om_ahead_prepare(omni_session *s)

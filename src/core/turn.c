@@ -185,23 +185,29 @@ static int begin_speech(omni_session *s)
 
 /* ---- the prompt --------------------------------------------------------------- */
 
+int om_turn_reserve(const omni_session *s)
+{
+    int most = s->engine->params.n_ctx / 4;
+
+    return s->params.max_tokens < most ? s->params.max_tokens : most;
+}
+
 /* Makes room in the context by forgetting the oldest turns. Half of it is freed at once: the KV cache
- * has to be rebuilt then, which should be rare. */
+ * has to be rebuilt then, which should be rare. For a question that fits alone: nothing is forgotten for another. */
 static int fit(omni_session *s)
 {
-    int n_ctx = s->engine->params.n_ctx, n = s->script.n;
-    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
+    int n_ctx = s->engine->params.n_ctx, n = s->script.n, answer = om_turn_reserve(s);
+    int alone = n - s->script.turns[s->script.n_turns - 1].at + s->script.turns[0].at;
 
+    if (alone > n_ctx)
+        return om_fail(OMNI_ERR_LIMIT,
+                       "the question needs %d positions, the slot has %d: ask for a larger context", alone, n_ctx);
     if (n > n_ctx - answer && s->script.n_turns > 1) {
         while (s->script.n_turns > 1 && s->script.n > n_ctx / 2)
             om_script_drop(&s->script, 0);
         s->script_before = s->script.n_turns > 1 ? s->script_before - (n - s->script.n) : 0;
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
-    if (s->script.n > n_ctx)
-        return om_fail(OMNI_ERR_LIMIT,
-                       "the question needs %d positions, the slot has %d: ask for a larger context",
-                       s->script.n, n_ctx);
     return OMNI_OK;
 }
 

@@ -29,6 +29,8 @@ int om_turn_speak(omni_engine *e);
 uint64_t om_turn_input_end(const omni_session *s, int *question);
 
 bool om_turn_is_cancelled(const omni_session *s);
+/* Positions of the context that are kept for the answer. */
+int om_turn_reserve(const omni_session *s);
 /* Text, voice and speech stages as before an answer. */
 void om_turn_clear_answer(omni_session *s);
 /* The spoken question lies in mel: tells of it. asked: by end_input. The events have room. */
