@@ -46,8 +46,9 @@
  *   time, and a session by its engine's owner thread. Exceptions, safe from any
  *   one other thread while the owner steps: omni_session_push_audio (one
  *   producer, wait-free, allowed in an audio callback), omni_session_end_input
- *   (same producer), omni_session_next_event (one consumer), and
- *   omni_session_cancel (any thread, signal handlers included).
+ *   and omni_session_push_text (same producer), omni_session_next_event and
+ *   omni_session_get_stats (one consumer), and omni_session_cancel (any thread,
+ *   signal handlers included).
  *
  * Errors
  *   Functions return OMNI_OK (0), OMNI_AGAIN (1), or a negative omni_status.
@@ -396,8 +397,7 @@ OMNI_API int omni_session_add_turn(omni_session *session, const char *question_u
  * had this number since the last reset; ERR_STATE: a turn runs or waits. Owner thread. */
 OMNI_API int omni_session_forget_turn(omni_session *session, uint32_t turn);
 
-/* Times of the last turn, µs; counts. Written when the turn ends. A computation shared
- * with other sessions counts in full for each of them. */
+/* Times of a turn, µs; counts. A computation shared with other sessions counts in full for each of them. */
 typedef struct omni_stats {
     int64_t t_mel, t_encoder, t_adaptor, t_prefill, t_llm, t_decoder, t_vocoder; /* busy time per stage */
     int64_t t_first_text;    /* from end_input, push_text or SPEECH_STOPPED to first TEXT event, 0 = none (at least
@@ -412,7 +412,8 @@ typedef struct omni_stats {
     int n_thrown_away;       /* speculations that came to nothing before this turn       */
 } omni_stats;
 
-/* Owner thread or the consumer, after the terminal event. ERR_STATE: no turn has ended yet. */
+/* Of the turn whose terminal event was the last that omni_session_next_event gave, whatever has ended since. The
+ * consumer's thread. OK; ERR_ARG; ERR_STATE: no terminal event was taken yet. */
 OMNI_API int omni_session_get_stats(const omni_session *session, omni_stats *stats);
 
 /* ---- probe: the numbers between stages ----------------------------------- */

@@ -213,7 +213,7 @@ int omni_session_reset(omni_session *s)
     om_script_cut(&s->script, 0);
     om_lm_cut(s->engine->lm, s->slot, 0);
     s->turn = 0;
-    s->has_answer = s->has_stats = s->sounds = false;
+    s->has_answer = s->sounds = false;
     s->stats = (omni_stats){0};
     return OMNI_OK;
 }
@@ -222,9 +222,8 @@ int omni_session_get_stats(const omni_session *s, omni_stats *stats)
 {
     if (!s || !stats)
         return om_fail(OMNI_ERR_ARG, "omni_session_get_stats: session and stats may not be NULL");
-    if (!s->has_stats)
-        return om_fail(OMNI_ERR_STATE, "omni_session_get_stats: no turn has ended yet");
-    *stats = s->last;
+    if (!om_queue_stats(s->events, stats))
+        return om_fail(OMNI_ERR_STATE, "omni_session_get_stats: no turn's last event was taken yet");
     return OMNI_OK;
 }
 

@@ -42,7 +42,7 @@ int om_turn_post(omni_session *s, omni_event *event)
     event->turn = s->turn + ((event->type == OMNI_EVENT_SPEECH_STARTED || event->type == OMNI_EVENT_SPEECH_STOPPED) &&
                              s->state > OM_LISTEN && !s->ahead);
     event->time_us = om_now_us();
-    rc = om_queue_push(s->events, event);
+    rc = om_queue_push(s->events, event, event->type >= OMNI_EVENT_END ? &s->stats : NULL);
     if (rc)
         return rc;
     s->engine->n_events++;
@@ -562,11 +562,9 @@ int om_turn_done(omni_session *s)
         return OMNI_AGAIN;
     s->stats.t_total = om_now_us() - s->started_at;
     s->stats.n_history = om_lm_used(s->engine->lm, s->slot);
-    s->last = s->stats;
-    s->has_stats = true;
-    s->stats = (omni_stats){0};
     s->state = OM_IDLE;
     rc = om_turn_post(s, &s->end);
+    s->stats = (omni_stats){0};
     s->turn++;
     atomic_fetch_add(&s->n_answered, 1);
     return rc;

@@ -313,6 +313,7 @@ static void the_first_sound_comes_at_once(void **state)
     omni_session *s = listening(engine, &p);
     tape t = new_tape(2000);
     log_of_events l = { .n = 0 };
+    omni_stats stats;
     omni_event e;
     size_t ms = 1100;
 
@@ -337,7 +338,8 @@ static void the_first_sound_comes_at_once(void **state)
     }
     settle_down(s, &l);
     check_kinds(&l, "(E");
-    assert_true(s->last.t_first_audio > 0 && s->last.t_first_text > 0 && s->last.t_ahead > 0);
+    assert_int_equal(omni_session_get_stats(s, &stats), OMNI_OK);
+    assert_true(stats.t_first_audio > 0 && stats.t_first_text > 0 && stats.t_ahead > 0);
     forget_log(&l);
     free(t.x);
     omni_session_free(s);
@@ -588,6 +590,7 @@ static void without_interruption_it_answers_afterwards(void **state)
     omni_session *s = new_session(engine, 200);
     tape t = new_tape(5000);
     log_of_events l = { .n = 0 };
+    omni_stats stats;
 
     (void)state;
     p.interrupt = false;
@@ -603,7 +606,8 @@ static void without_interruption_it_answers_afterwards(void **state)
     assert_int_equal(l.answers[0].reason, OMNI_END_LENGTH);
     /* Both segments are one question. */
     assert_true(l.events[3].turn == 1 && l.events[5].turn == 1);
-    assert_int_equal(s->last.n_samples_in, l.events[6].sample_offset - l.events[3].sample_offset);
+    assert_int_equal(omni_session_get_stats(s, &stats), OMNI_OK);
+    assert_int_equal(stats.n_samples_in, l.events[6].sample_offset - l.events[3].sample_offset);
     forget_log(&l);
     free(t.x);
     omni_session_free(s);
