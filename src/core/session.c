@@ -128,11 +128,12 @@ static void drop_input(omni_session *s)
     s->n_pulled += om_ring_drop(s->input, om_ring_size(s->input));
     s->n_before = s->n_pushed;
     om_ear_clear(&s->ear, s->n_pulled);
-    if (s->state > OM_LISTEN)
+    if (s->state == OM_ENCODE && s->engine->encoding != s)
         return;     /* mel holds the running turn's question */
     om_mel_reset(s->mel);
     s->n_heard = s->n_question = 0;
-    s->state = OM_IDLE;
+    if (s->state <= OM_LISTEN)
+        s->state = OM_IDLE;
 }
 
 static int check_no_spoken_question(omni_session *s, const char *what)
