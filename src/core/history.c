@@ -129,7 +129,7 @@ int omni_session_trim(omni_session *s, uint64_t n_samples, int *n_tokens_kept)
 
     if (rc)
         return rc;
-    if (!s->has_answer || !s->params.speech)
+    if (!s->has_answer || !s->spoke)
         return om_fail(OMNI_ERR_STATE, "omni_session_trim: the session has no spoken answer to cut");
     said = s->script.n - s->answer_at;
     kept = n_samples >= s->voice.n_posted && s->end.type == OMNI_EVENT_END

@@ -531,6 +531,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
+    s->spoke = s->params.speech;
     s->sounds = s->sounds && type == OMNI_EVENT_END;
     s->stats.n_tokens = s->n_tokens;
     s->stats.n_units = (int)s->voice.n_units;

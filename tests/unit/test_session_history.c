@@ -386,6 +386,33 @@ static void only_what_was_heard_is_kept(void **state)
     omni_engine_free(engine);
 }
 
+/* What counts is how the last answer was given, not how the next will be. */
+static void trim_asks_how_the_last_answer_was_given(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *session = new_session(engine, 8);
+    omni_session_params params = omni_session_default_params();
+    int kept, all;
+    answer a;
+
+    (void)state;
+    say(session, 1, &a);
+    forget_answer(&a);
+    all = session->script.n;
+    params.max_tokens = 8;
+    params.speech = false;
+    assert_int_equal(omni_session_set_params(session, &params), OMNI_OK);
+    assert_int_equal(omni_session_trim(session, 1, &kept), OMNI_OK);
+    assert_true(kept < 8 && session->script.n < all);
+    say(session, 2, &a);
+    forget_answer(&a);
+    params.speech = true;
+    assert_int_equal(omni_session_set_params(session, &params), OMNI_OK);
+    assert_int_equal(omni_session_trim(session, 1, NULL), OMNI_ERR_STATE);
+    omni_session_free(session);
+    omni_engine_free(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_question_that_is_too_long_takes_nothing_along),
         cmocka_unit_test(without_history_every_turn_is_the_first),
         cmocka_unit_test(only_what_was_heard_is_kept),
+        cmocka_unit_test(trim_asks_how_the_last_answer_was_given),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
