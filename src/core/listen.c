@@ -94,15 +94,19 @@ int om_listen_begin(omni_session *s)
 
 /* ---- hearing ------------------------------------------------------------------------ */
 
-/* Speech is told at once, during an answer only when it is more than a backchannel. */
+/* Speech is told at once, during an answer only when it is more than a backchannel: one that lay within the answer
+ * stays untold when that ends right after it. */
 static void confirm(omni_session *s)
 {
     om_ear *ear = &s->ear;
     uint64_t least = (uint64_t)ear->params.interrupt_ms * (OM_VAD_RATE / 1000);
+    uint64_t last = om_vad_last_speech(ear->vad) + ear->base;
 
+    if (is_answering(s))
+        ear->answered = ear->clock;
     if (!om_vad_speaking(ear->vad) || ear->told || !ear->heard_onset)
         return;
-    if (is_answering(s) && om_vad_last_speech(ear->vad) + ear->base < ear->onset + least)
+    if (last <= ear->answered && last < ear->onset + least)
         return;
     ear->told = true;
     post_speech(s, OMNI_EVENT_SPEECH_STARTED, ear->from, ear->onset);

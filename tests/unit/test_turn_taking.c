@@ -583,6 +583,36 @@ static void a_sounding_answer_counts(void **state)
     omni_engine_free(engine);
 }
 
+/* It is over before the answer is, by a little: wherever in its pause the answer ends, it is no question. */
+static void a_late_backchannel_is_none(void **state)
+{
+    (void)state;
+    for (size_t early = 350; early <= 700; early += 50) {
+        omni_turn_params p = params_of(500, true);
+        omni_engine *engine = new_engine(model, 1, 0);
+        omni_session *s = new_session(engine, 18);
+        tape t = new_tape(9000);
+        log_of_events l = { .n = 0 };
+        size_t until;
+
+        p.interrupt_ms = 600;
+        assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        speak(&t, 500, 900, 1);
+        play(s, &t, 0, 1600, 0, &l);
+        check_kinds(&l, "()BE");
+        until = (size_t)(s->sounds_from + l.answers[0].n_audio) / MS;
+        assert_true(until > 2800 && until < 7000);
+        speak(&t, until - early, until - early + 250, 2);
+        play(s, &t, 1600, 9000, 0, &l);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE");
+        forget_log(&l);
+        free(t.x);
+        omni_session_free(s);
+        omni_engine_free(engine);
+    }
+}
+
 static void without_interruption_it_answers_afterwards(void **state)
 {
     omni_turn_params p = params_of(300, true);
@@ -879,6 +909,7 @@ int main(void)
         cmocka_unit_test(speech_interrupts),
         cmocka_unit_test(backchannels_pass),
         cmocka_unit_test(a_sounding_answer_counts),
+        cmocka_unit_test(a_late_backchannel_is_none),
         cmocka_unit_test(without_interruption_it_answers_afterwards),
         cmocka_unit_test(segments_wait_for_end_input),
         cmocka_unit_test(a_long_question_is_cut),
