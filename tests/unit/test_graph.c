@@ -8,6 +8,8 @@
 #include "base/weights.h"
 #include "unit/gguf_bytes.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +32,38 @@ static void threads_default_to_the_cores(void **state)
     assert_int_equal(om_device_new(-1, false, &dev), OMNI_ERR_ARG);
     assert_int_equal(om_device_new(1 << 20, false, &dev), OMNI_ERR_ARG);
     assert_null(dev);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* The quota of a service is its group's, or of one above it: the least counts. */
+static void quotas_are_those_of_all_groups_above(void **state)
+{
+    (void)state;
+    assert_int_equal(system("rm -rf test_groups && mkdir -p test_groups/a.slice/b.service"), 0);
+    write_text("test_groups/list", "12:cpu:/other\n0::/a.slice/b.service\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 0);
+    write_text("test_groups/a.slice/b.service/cpu.max", "350000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 4);
+    write_text("test_groups/a.slice/cpu.max", "200000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 2);
+    write_text("test_groups/cpu.max", "max 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 2);
+    write_text("test_groups/cpu.max", "50000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 1);
+    /* In a container all that is seen is the mount. */
+    write_text("test_groups/cpu.max", "300000 100000\n");
+    write_text("test_groups/list", "0::/../../a.slice\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 3);
+    assert_int_equal(om_cpu_quota("test_groups/none", "test_groups"), 3);
+    assert_int_equal(system("rm -r test_groups"), 0);
 }
 
 /* y = a x + state; state += y. Computed three times with new inputs. */
@@ -360,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_default_to_the_cores),
+        cmocka_unit_test(quotas_are_those_of_all_groups_above),
         cmocka_unit_test(graphs_are_computed_again_with_new_inputs),
         cmocka_unit_test(a_compute_can_be_cancelled),
         cmocka_unit_test(idle_threads_sleep),
