@@ -197,12 +197,6 @@ size_t om_pool_bytes(const om_pool *pool)
     return pool->buffer ? ggml_backend_buffer_get_size(pool->buffer) : 0;
 }
 
-void om_pool_clear(om_pool *pool)
-{
-    if (pool->buffer)
-        ggml_backend_buffer_clear(pool->buffer, 0);
-}
-
 void om_pool_free(om_pool *pool)
 {
     void *memory = pool->ctx ? ggml_get_mem_buffer(pool->ctx) : NULL;

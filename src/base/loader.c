@@ -208,13 +208,12 @@ static int convert(const om_loader *ld, const entry *e, void *dst)
     return rc;
 }
 
-int om_loader_fill(om_loader *ld, om_device *dev)
+int om_loader_fill(om_loader *ld)
 {
     size_t staging_size = 0;
     void *staging = NULL;
     int rc = ld->status;
 
-    (void)dev;
     for (size_t i = 0; i < ld->n && !rc; i++) {
         const entry *e = &ld->entries[i];
         void *host = om_tensor_host(e->tensor);
