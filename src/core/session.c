@@ -183,13 +183,12 @@ int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
 int omni_session_set_params(omni_session *s, const omni_session_params *params)
 {
     omni_session_params old;
-    int rc = om_history_may_change(s, "omni_session_set_params");
+    int rc = params ? check_params(params)
+                    : om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
 
-    if (rc)
-        return rc;
-    if (!params)
-        return om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
-    rc = check_params(params);
+    /* Last, because it forgets what was prepared ahead: a call that is refused should not. */
+    if (!rc)
+        rc = om_history_may_change(s, "omni_session_set_params");
     if (rc)
         return rc;
     old = s->params;
