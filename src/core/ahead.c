@@ -111,10 +111,8 @@ int om_ahead_answer(omni_session *s)
 /* Until the first event can follow BEGIN at once. */
 bool om_ahead_goes_on(const omni_session *s)
 {
-    size_t packet = s->params.packet_samples > 0 ? (size_t)s->params.packet_samples : 1;
-
     return s->engine->room && s->n_tokens < MOST_HELD &&
-           (s->params.speech ? s->voice.n_held < packet : s->text.n == 0);
+           (s->params.speech ? s->voice.n_held < om_voice_packet(s) : s->text.n == 0);
 }
 
 void om_ahead_becomes_turn(omni_session *s)
