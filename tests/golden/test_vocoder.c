@@ -738,13 +738,13 @@ static void a_broken_slot_breaks_no_other(void **state)
 {
     toy t = toy_open("small");
     om_vocoder_weights *vw = load(&t, ways[0]);
-    om_vocoder *voc = new_vocoder(vw, device, 2, 2);
+    om_vocoder *voc = new_vocoder(vw, device, 2, 64);
     float *want = speak(voc, 0, &t, ALL), *wave;
     size_t n = 0;
 
     (void)state;
     om_vocoder_free(voc);
-    voc = new_vocoder(vw, device, 2, 2);
+    voc = new_vocoder(vw, device, 2, 64);
     wave = om_calloc(t.n_wave + 1, sizeof *wave);
     assert_non_null(wave);
     for (int slot = 0; slot < 2; slot++) {
@@ -756,6 +756,7 @@ static void a_broken_slot_breaks_no_other(void **state)
     om_torture_arm(0);
     assert_int_equal(om_vocoder_status(voc, 0), OMNI_ERR_MEMORY);
     assert_int_equal(om_vocoder_status(voc, 1), OMNI_OK);
+    assert_int_equal(om_vocoder_pull(voc, 1, wave, t.n_wave, &n), OMNI_OK);
     drain(voc, 1, wave, t.n_wave + 1, &n);
     assert_int_equal(n, t.n_wave);
     assert_memory_equal(wave, want, t.n_wave * sizeof *wave);
