@@ -15,8 +15,9 @@
  *
  *         static float pcm[16000 * 30];            // mono, 16 kHz, [-1, 1]
  *         size_t n = read_my_microphone(pcm, 16000 * 30);
- *         omni_session_push_audio(session, pcm, n);
- *         omni_session_end_input(session);         // the person stopped speaking
+ *         if (omni_session_push_audio(session, pcm, n) ||
+ *             omni_session_end_input(session))     // the person stopped speaking
+ *             return fprintf(stderr, "%s\n", omni_last_error()), 1;
  *
  *         omni_event ev;
  *         for (;;) {
@@ -46,13 +47,15 @@
  *   time, and a session by its engine's owner thread. Exceptions, safe from any
  *   one other thread while the owner steps: omni_session_push_audio (one
  *   producer, wait-free, allowed in an audio callback), omni_session_end_input
- *   (same producer), omni_session_next_event (one consumer), and
- *   omni_session_cancel (any thread, signal handlers included).
+ *   and omni_session_push_text (same producer), omni_session_next_event and
+ *   omni_session_get_stats (one consumer), and omni_session_cancel (any thread,
+ *   signal handlers included).
  *
  * Errors
  *   Functions return OMNI_OK (0), OMNI_AGAIN (1), or a negative omni_status.
  *   After a negative return omni_last_error() describes it for this thread.
  *   A function that fails leaves its out-parameters NULL or untouched.
+ *   ERR_ARG is returned for a NULL that is not said to be allowed, too.
  *
  * libomni starts no threads of its own (the compute backend has its pool),
  * prints nothing and never exits.
@@ -161,11 +164,11 @@ OMNI_API const omni_model_info *omni_model_get_info(const omni_model *model);
 
 /* Walks the metadata of both files, LLM first: calls visit(user, file, key, value)
  * with file "llm" or "speech"; arrays are abbreviated. Stops when visit returns non-zero
- * and returns that. Any thread. */
+ * and returns that. OK, ERR_ARG. Any thread. */
 OMNI_API int omni_model_each_metadata(const omni_model *model,
     int (*visit)(void *user, const char *file, const char *key, const char *value), void *user);
 
-/* Walks the tensors of the speech file. shape has n_dims entries in C order. */
+/* Walks the tensors of the speech file, likewise. shape has n_dims entries in C order. OK, ERR_ARG. Any thread. */
 typedef struct omni_tensor_info {
     const char *name, *type;
     int n_dims;
@@ -203,8 +206,9 @@ OMNI_API void omni_engine_free(omni_engine *engine);
 
 /* One bounded slice of work for every active session. Owner thread.
  * OK: something advanced. AGAIN: nothing to do (wait for input or for a consumer
- * to make room in a full event queue). Errors of one session become its FAILED event; a negative
- * return means that the engine itself can not go on. */
+ * to make room in a full event queue). Errors of one session become its FAILED event; an error in a computation
+ * that several share (LLM, speech decoder) becomes one of each of them. A negative return means that the engine itself
+ * can not go on. */
 OMNI_API int omni_engine_step(omni_engine *engine);
 
 /* ---- session ------------------------------------------------------------ */
@@ -236,25 +240,28 @@ OMNI_API int omni_session_new(omni_engine *engine, const omni_session_params *pa
 /* NULL is allowed. Cancels a running turn. Owner thread. */
 OMNI_API void omni_session_free(omni_session *session);
 
-/* Forgets the conversation: history, KV cache, pending input. Only between turns:
- * ERR_STATE while one runs. Owner thread. */
+/* Forgets the conversation: history, KV cache, pending input. Only between turns: ERR_STATE while one runs or a
+ * question waits. OK, ERR_ARG, ERR_STATE, ERR_MEMORY; on failure nothing has changed. Owner thread, and nobody pushes
+ * meanwhile. */
 OMNI_API int omni_session_reset(omni_session *session);
 
 /* Appends n mono samples at the model's input rate, nominally in [-1, 1], copied.
  * Wait-free; one producer thread. While an answer runs, input collects for the
- * next turn. Returns OK; ERR_AUDIO when a sample is NaN or infinite (nothing was taken);
+ * next turn. Returns OK; ERR_ARG; ERR_AUDIO when a sample is NaN or infinite (nothing was taken);
  * ERR_LIMIT when more than the input buffer (two encoder windows) would be pending
  * (nothing was taken). Audio beyond one window is reported by a CUT event. */
 OMNI_API int omni_session_push_audio(omni_session *session, const float *samples, size_t n);
 
 /* The question is complete: answer it. Same thread as push_audio. With turn taking on it asks at once, without
  * waiting for silence (see omni_turn_params).
- * ERR_AUDIO when nothing was pushed; ERR_STATE when a question already waits. */
+ * OK; ERR_ARG; ERR_AUDIO when nothing was pushed; ERR_STATE when a question already waits. */
 OMNI_API int omni_session_end_input(omni_session *session);
 
 /* A typed question (UTF-8, copied, stripped of white space at its ends) instead of a spoken
  * one; special tokens in it are plain text. Audio pushed before stays for the next
- * question. ERR_ARG empty or not UTF-8; ERR_STATE when a question already waits. Same thread as push_audio. */
+ * question. OK; ERR_ARG empty, not UTF-8 or more than 1 MiB; ERR_STATE when a question already waits; ERR_MEMORY. Same
+ * thread as push_audio. One that is too long for the slot's context gives a FAILED event, ERR_LIMIT, and the history
+ * stays as it is. */
 OMNI_API int omni_session_push_text(omni_session *session, const char *utf8);
 
 /* Stops the running (else the waiting) turn within one slice; its last event is CANCELLED. What was said so
@@ -264,7 +271,7 @@ OMNI_API void omni_session_cancel(omni_session *session);
 
 /* Drops the audio that was pushed and not asked yet; with turn taking on, speech in progress and segments that
  * wait for end_input too (no event tells). The input clock goes on. Owner thread, and nobody pushes meanwhile.
- * ERR_STATE when a spoken question waits. */
+ * OK; ERR_ARG; ERR_STATE when a spoken question waits. */
 OMNI_API int omni_session_clear_input(omni_session *session);
 
 /* ---- turn taking ---------------------------------------------------------
@@ -397,8 +404,7 @@ OMNI_API int omni_session_add_turn(omni_session *session, const char *question_u
  * had this number since the last reset; ERR_STATE: a turn runs or waits. Owner thread. */
 OMNI_API int omni_session_forget_turn(omni_session *session, uint32_t turn);
 
-/* Times of the last turn, µs; counts. Written when the turn ends. A computation shared
- * with other sessions counts in full for each of them. */
+/* Times of a turn, µs; counts. A computation shared with other sessions counts in full for each of them. */
 typedef struct omni_stats {
     int64_t t_mel, t_encoder, t_adaptor, t_prefill, t_llm, t_decoder, t_vocoder; /* busy time per stage */
     int64_t t_first_text;    /* from end_input, push_text or SPEECH_STOPPED to first TEXT event, 0 = none (at least
@@ -413,7 +419,8 @@ typedef struct omni_stats {
     int n_thrown_away;       /* speculations that came to nothing before this turn       */
 } omni_stats;
 
-/* Owner thread or the consumer, after the terminal event. ERR_STATE: no turn has ended yet. */
+/* Of the turn whose terminal event was the last that omni_session_next_event gave, whatever has ended since. The
+ * consumer's thread. OK; ERR_ARG; ERR_STATE: no terminal event was taken yet. */
 OMNI_API int omni_session_get_stats(const omni_session *session, omni_stats *stats);
 
 /* ---- probe: the numbers between stages ----------------------------------- */
@@ -431,11 +438,14 @@ typedef struct omni_array {
  *   (one -200 where the speech rows go) · tokens [M] i32 · hidden [M][D] f32 ·
  *   ctc [lambda*M][K+1] f32 · symbols [lambda*M] i32 · units [U] i32 · durations [U] i32 ·
  *   wave [S] f32
- * Returns OK, ERR_ARG (unknown stage), ERR_AUDIO, ERR_LIMIT, ERR_MEMORY, ERR_BACKEND. Owner thread. */
+ * Returns OK, ERR_ARG (unknown stage, max_tokens below 1), ERR_AUDIO, ERR_LIMIT (no slot is free), ERR_MEMORY, ERR_MODEL,
+ * ERR_BACKEND, or what else a FAILED event may carry. Owner thread. */
 OMNI_API int omni_probe(omni_engine *engine, const char *stage, const float *samples, size_t n,
                         int max_tokens, omni_array *out);
 
-/* The vocoder alone: units [n], each in [0, K), to wave. */
+/* The vocoder alone: units [n], each in [0, K), to wave [S] f32. It takes a free slot meanwhile.
+ * OK; ERR_ARG (a unit that there is not); ERR_LIMIT: no slot is free, or too many units; ERR_MEMORY; ERR_BACKEND. Owner
+ * thread. */
 OMNI_API int omni_probe_vocoder(omni_engine *engine, const int32_t *units, size_t n, omni_array *out);
 
 OMNI_API void omni_array_free(omni_array *array);

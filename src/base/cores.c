@@ -1,18 +1,22 @@
 /*
- * cores: physical cores in our affinity mask, limited by the container's quota.
+ * cores: physical cores in our affinity mask, limited by the quota of our control group and those above it.
  *
  * Hyper-threads share the vector units that the networks keep busy, and more
  * threads than the quota allows get stopped in the middle of a barrier.
  */
 #include "base/cores.h"
 
+#include "base/memory.h"
+
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #ifdef __linux__
 
-enum { CPUS = CPU_SETSIZE };
+enum { MOST_CPUS = 1 << 16 };
 
 static int read_number(const char *format, int cpu)
 {
@@ -30,33 +34,89 @@ static int read_number(const char *format, int cpu)
     return value;
 }
 
-/* CPUs per period of control group version 2, rounded up; 0 = no limit. */
-static int quota(void)
+/* CPUs per period, rounded up, that the group at path may use; 0 = no limit. */
+static int read_quota(const char *path)
 {
+    char name[PATH_MAX + 16];
     long long share, period;
     int n = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
+    FILE *file;
 
+    snprintf(name, sizeof name, "%s/cpu.max", path);
+    file = fopen(name, "r");
     if (!file)
         return 0;
     if (fscanf(file, "%lld %lld", &share, &period) == 2 && share > 0 && period > 0)
-        n = (int)((share + period - 1) / period);
+        n = (share - 1) / period < OM_MAX_THREADS ? (int)((share - 1) / period) + 1 : OM_MAX_THREADS;
     fclose(file);
     return n;
 }
 
-int om_cores(void)
+/* Our group below mount, appended to path: "/system.slice/omni.service". Of version 2, whose line is "0::". Nothing when
+ * it lies outside of what we see ("/../.."), or can not be found. */
+static void append_group(const char *list, char *path, size_t room)
 {
-    int package[CPUS], core[CPUS];      /* of the distinct cores seen so far */
-    int n = 0, limit = quota();
-    cpu_set_t mask;
+    char line[PATH_MAX];
+    size_t used = strlen(path);
+    FILE *file = fopen(list, "r");
 
-    if (sched_getaffinity(0, sizeof mask, &mask) != 0)
-        return 1;
-    for (int cpu = 0; cpu < CPUS; cpu++) {
+    while (file && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "0::/", 4) != 0)
+            continue;
+        if (!strstr(line, "/..") && used + strlen(line + 3) < room)
+            snprintf(path + used, room - used, "%s", line + 3);
+        break;
+    }
+    if (file)
+        fclose(file);
+}
+
+int om_cpu_quota(const char *list, const char *mount)
+{
+    char path[PATH_MAX];
+    int least = 0;
+
+    if (strlen(mount) >= sizeof path)
+        return 0;
+    snprintf(path, sizeof path, "%s", mount);
+    append_group(list, path, sizeof path);
+    /* A group has at most what each of those above it has. */
+    for (;;) {
+        int n = read_quota(path);
+
+        if (n > 0 && (least == 0 || n < least))
+            least = n;
+        if (strlen(path) <= strlen(mount))
+            return least;
+        *strrchr(path, '/') = '\0';
+    }
+}
+
+/* The CPUs that we may run on, *n bits; the kernel refuses a mask that is too short for the machine. */
+static cpu_set_t *affinity(int *n)
+{
+    for (*n = CPU_SETSIZE; *n <= MOST_CPUS; *n *= 2) {
+        size_t bytes = CPU_ALLOC_SIZE((size_t)*n);
+        cpu_set_t *mask = om_calloc(1, bytes);
+
+        if (mask && sched_getaffinity(0, bytes, mask) == 0)
+            return mask;
+        om_free(mask);
+    }
+    return NULL;
+}
+
+/* Distinct cores, at most OM_MAX_THREADS. */
+static int count_cores(const cpu_set_t *mask, int n_cpus)
+{
+    int package[OM_MAX_THREADS], core[OM_MAX_THREADS];
+    int n = 0;
+
+    for (int cpu = 0; cpu < n_cpus && n < OM_MAX_THREADS; cpu++) {
         int p, c, i = 0;
 
-        if (!CPU_ISSET((size_t)cpu, &mask))
+        if (!CPU_ISSET_S((size_t)cpu, CPU_ALLOC_SIZE((size_t)n_cpus), mask))
             continue;
         p = read_number("/sys/devices/system/cpu/cpu%d/topology/physical_package_id", cpu);
         c = read_number("/sys/devices/system/cpu/cpu%d/topology/core_id", cpu);
@@ -69,6 +129,18 @@ int om_cores(void)
             core[n++] = c;
         }
     }
+    return n;
+}
+
+int om_cores(void)
+{
+    int n_cpus, n, limit = om_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    cpu_set_t *mask = affinity(&n_cpus);
+
+    if (!mask)
+        return 1;
+    n = count_cores(mask, n_cpus);
+    om_free(mask);
     if (limit > 0 && n > limit)
         n = limit;
     return n > 0 ? n : 1;
@@ -80,7 +152,7 @@ int om_cores(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return n > 0 ? (int)n : 1;
+    return n > OM_MAX_THREADS ? OM_MAX_THREADS : n > 0 ? (int)n : 1;
 }
 
 #endif

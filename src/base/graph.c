@@ -19,7 +19,7 @@
 
 /* Idle threads spin this long before they sleep: about 2 ms, a bit more than
  * the time between two graphs of a turn. libllama's default of 50 burns 0.1 s. */
-enum { POLL = 1, MAX_THREADS = 512 };
+enum { POLL = 1 };
 
 struct om_device {
     ggml_backend_t backend;
@@ -67,9 +67,9 @@ int om_device_new(int n_threads, bool use_gpu, om_device **out)
     if (!cpu_fits())
         return om_fail(OMNI_ERR_BACKEND, "this CPU lacks AVX2, FMA, F16C or BMI2, which this build needs (x86-64-v3, "
                                          "2013 and later); build from source on this machine");
-    if (n_threads < 0 || n_threads > MAX_THREADS)
+    if (n_threads < 0 || n_threads > OM_MAX_THREADS)
         return om_fail(OMNI_ERR_ARG, "%d threads asked for, wanted 0 (one per core) to %d", n_threads,
-                       MAX_THREADS);
+                       OM_MAX_THREADS);
     om_log_capture();
     dev = om_calloc(1, sizeof *dev);
     if (!dev)
@@ -195,12 +195,6 @@ int om_pool_alloc(om_pool *pool, om_device *dev)
 size_t om_pool_bytes(const om_pool *pool)
 {
     return pool->buffer ? ggml_backend_buffer_get_size(pool->buffer) : 0;
-}
-
-void om_pool_clear(om_pool *pool)
-{
-    if (pool->buffer)
-        ggml_backend_buffer_clear(pool->buffer, 0);
 }
 
 void om_pool_free(om_pool *pool)

@@ -39,7 +39,6 @@ typedef struct om_pool {
 int  om_pool_begin(om_pool *pool, size_t max_tensors);   /* ERR_MEMORY */
 int  om_pool_alloc(om_pool *pool, om_device *dev);       /* zeroed. ERR_MEMORY */
 size_t om_pool_bytes(const om_pool *pool);
-void om_pool_clear(om_pool *pool);                       /* zero all */
 void om_pool_free(om_pool *pool);                        /* {0} is allowed */
 
 /* Host <-> device, contiguous tensors; offsets and sizes in bytes. */
@@ -89,6 +88,6 @@ struct ggml_tensor *om_load_f32(om_loader *ld, const char *name, int n_dims, con
  * ne = {in, out*k}, row (o*k + j) is [in] (column matrix product, then overlap-add). */
 struct ggml_tensor *om_load_conv(om_loader *ld, const char *name, const int64_t shape[3], bool transposed);
 int  om_loader_status(const om_loader *ld);              /* first failure, or OK */
-int  om_loader_fill(om_loader *ld, om_device *dev);      /* after om_pool_alloc. ERR_IO, ERR_MEMORY */
+int  om_loader_fill(om_loader *ld);                      /* after om_pool_alloc. ERR_IO, ERR_MEMORY */
 
 #endif

@@ -42,6 +42,29 @@ static int read_all(const om_weights *w, om_hparams *hp)
 #define LAW(holds, ...) \
     do { if (!(holds)) return om_fail(OMNI_ERR_MODEL, __VA_ARGS__); } while (0)
 
+/* Whoever fills in the numbers by other means than read_all, the converter, is held to the table too. */
+static int check_ranges(const om_hparams *hp, const char *file)
+{
+#define CHECK_U(key, field, lo, hi) \
+    LAW(hp->field >= (lo) && hp->field <= (hi), "%s: " key ": found %d, wanted %d to %d", file, hp->field, lo, hi);
+#define CHECK_F(key, field, lo, hi) \
+    LAW(hp->field >= (lo) && hp->field <= (hi), "%s: " key ": found %g, wanted %g to %g", file, (double)hp->field, \
+        (double)(lo), (double)(hi));
+#define CHECK_NONE(key, field)
+#define CHECK_A(key, field, count, cap, lo, hi) \
+    LAW(hp->count >= 0 && hp->count <= (cap), "%s: " key ": found %d elements, wanted at most %d", file, hp->count, \
+        (int)(cap)); \
+    for (int i = 0; i < hp->count; i++) \
+        LAW(hp->field[i] >= (lo) && hp->field[i] <= (hi), "%s: " key "[%d]: found %d, wanted %d to %d", file, i, \
+            hp->field[i], lo, hi);
+    OM_HPARAMS(CHECK_U, CHECK_F, CHECK_NONE, CHECK_NONE, CHECK_A)
+#undef CHECK_U
+#undef CHECK_F
+#undef CHECK_NONE
+#undef CHECK_A
+    return OMNI_OK;
+}
+
 static int check_front(om_hparams *hp, const char *file)
 {
     LAW(hp->audio.n_fft % 2 == 0, "%s: audio.n_fft is %d, wanted an even number", file, hp->audio.n_fft);
@@ -77,6 +100,13 @@ static int check_decoder(const om_hparams *hp, const char *file)
     LAW(hp->dec.heads % hp->dec.heads_kv == 0,
         "%s: decoder.head_count is %d, wanted a multiple of decoder.head_count_kv (%d)", file, hp->dec.heads,
         hp->dec.heads_kv);
+    /* The lookups of attention and the logits of one token: a small file must not ask for gigabytes. */
+    LAW(hp->dec.heads / hp->dec.heads_kv * (2 * hp->dec.upsample - 1) <= 1 << 16,
+        "%s: decoder.upsample is %d, wanted less with %d heads for each of decoder.head_count_kv", file,
+        hp->dec.upsample, hp->dec.heads / hp->dec.heads_kv);
+    LAW((int64_t)hp->dec.upsample * (hp->dec.units + 1) <= 1 << 24,
+        "%s: decoder.upsample (%d) times decoder.unit_count (%d) is more than 2^24", file, hp->dec.upsample,
+        hp->dec.units);
     /* not <, so that the formula's division by (high - low) is safe */
     LAW(hp->dec.rope_factor <= 1.0f || hp->dec.rope_high > hp->dec.rope_low,
         "%s: decoder.rope_scaling_high_freq is %g, wanted more than decoder.rope_scaling_low_freq (%g)", file,
@@ -117,8 +147,10 @@ static int check_vocoder(om_hparams *hp, const char *file)
 
 int om_hparams_check(om_hparams *hp, const char *file)
 {
-    int rc = check_front(hp, file);
+    int rc = check_ranges(hp, file);
 
+    if (!rc)
+        rc = check_front(hp, file);
     if (!rc)
         rc = check_decoder(hp, file);
     if (!rc)

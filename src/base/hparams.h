@@ -46,7 +46,7 @@ enum { OM_SPEECH_VERSION = 1 };
  * ERR_MODEL naming file, key, found and wanted. */
 int om_hparams_read(const struct om_weights *w, om_hparams *hp);
 
-/* The cross-checks alone, and the numbers that follow from others (frames, rows, hop). file is
+/* The ranges, the cross-checks, and the numbers that follow from others (frames, rows, hop). file is
  * named in the message. For writers of files; strings are not looked at. ERR_MODEL. */
 int om_hparams_check(om_hparams *hp, const char *file);
 

@@ -65,7 +65,7 @@ int om_loader_status(const om_loader *ld)
     return ld->status;
 }
 
-/* Types that both backends multiply without conversion, as stored. */
+/* Types that both backends multiply without conversion, as stored: the quantised ones that look_up lets through. */
 static enum ggml_type kept_type(const om_loader *ld, const om_tensor_desc *t, bool quantised)
 {
     enum ggml_type type = (enum ggml_type)t->type;
@@ -98,6 +98,15 @@ static struct ggml_tensor *declare(om_loader *ld, const om_tensor_desc *t, layou
     return tensor;
 }
 
+/* Types of intermediate results (Q8_1, Q8_K) and of integers can not be read back, and a product with them has no
+ * kernel: ggml would call a null pointer. */
+static bool holds_weights(const om_tensor_desc *t)
+{
+    enum ggml_type type = (enum ggml_type)t->type;
+
+    return type == GGML_TYPE_F32 || ggml_get_type_traits(type)->to_float;
+}
+
 static const om_tensor_desc *look_up(om_loader *ld, const char *name, int n_dims, const int64_t *shape)
 {
     const om_tensor_desc *t = NULL;
@@ -105,6 +114,11 @@ static const om_tensor_desc *look_up(om_loader *ld, const char *name, int n_dims
     /* After a failure nothing more is declared: the first message is the one to keep. */
     if (ld->status == OMNI_OK)
         ld->status = om_weights_need(ld->w, name, n_dims, shape, &t);
+    if (t && !holds_weights(t)) {
+        ld->status = om_fail(OMNI_ERR_MODEL, "%s: tensor %s: type %s is not one for weights; convert the model again",
+                             om_weights_path(ld->w), t->name, ggml_type_name((enum ggml_type)t->type));
+        t = NULL;
+    }
     return t;
 }
 
@@ -194,13 +208,12 @@ static int convert(const om_loader *ld, const entry *e, void *dst)
     return rc;
 }
 
-int om_loader_fill(om_loader *ld, om_device *dev)
+int om_loader_fill(om_loader *ld)
 {
     size_t staging_size = 0;
     void *staging = NULL;
     int rc = ld->status;
 
-    (void)dev;
     for (size_t i = 0; i < ld->n && !rc; i++) {
         const entry *e = &ld->entries[i];
         void *host = om_tensor_host(e->tensor);

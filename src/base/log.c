@@ -3,12 +3,12 @@
 
 #include "ggml.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 static _Thread_local char first_error[256];
-static atomic_flag installed = ATOMIC_FLAG_INIT;
+static pthread_once_t installed = PTHREAD_ONCE_INIT;
 
 static void keep(enum ggml_log_level level, const char *text, void *user)
 {
@@ -19,10 +19,14 @@ static void keep(enum ggml_log_level level, const char *text, void *user)
     first_error[strcspn(first_error, "\r\n")] = '\0';
 }
 
+static void install(void)
+{
+    ggml_log_set(keep, NULL);
+}
+
 void om_log_capture(void)
 {
-    if (!atomic_flag_test_and_set(&installed))
-        ggml_log_set(keep, NULL);
+    pthread_once(&installed, install);      /* a second thread waits until it is there */
     first_error[0] = '\0';
 }
 

@@ -68,7 +68,7 @@ int om_ring_push(om_ring *ring, const float *x, size_t n)
     size_t first = ring->mask + 1 - at;     /* floats before the buffer wraps */
 
     if (n > om_ring_room(ring))
-        return OMNI_ERR_LIMIT;   /* wait-free: no text is formatted here */
+        return OMNI_ERR_LIMIT;      /* the caller knows what to say */
     if (first > n)
         first = n;
     if (n) {

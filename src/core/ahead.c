@@ -57,13 +57,12 @@ void om_ahead_count(omni_engine *e, int64_t since, bool moved)
 static bool may_prepare(const omni_session *s)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
-    int n_ctx = s->engine->params.n_ctx, before = s->script.n;
-    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
+    int before = s->script.n;
     int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n;
 
     return s->engine->room && s->state <= OM_LISTEN && !s->ahead && s->ear.params.answer && s->ear.params.speculate &&
            atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || before == 0) &&
-           before + needed <= n_ctx - answer;
+           before + needed <= s->engine->params.n_ctx - om_turn_reserve(s);
 }
 
 int om_ahead_prepare(omni_session *s)
@@ -73,6 +72,7 @@ int om_ahead_prepare(omni_session *s)
     s->wants_ahead = false;
     s->before_ahead = (om_before){ .script = s->script.n, .used = om_lm_used(s->engine->lm, s->slot),
                                    .answer_at = s->answer_at, .script_before = s->script_before };
+    s->script_before = s->script.n;     /* it may become a turn, and be cancelled, before the prompt is made */
     s->ahead = true;
     s->ahead_at = om_now_us();
     s->state = OM_ENCODE;
@@ -111,10 +111,8 @@ int om_ahead_answer(omni_session *s)
 /* Until the first event can follow BEGIN at once. */
 bool om_ahead_goes_on(const omni_session *s)
 {
-    size_t packet = s->params.packet_samples > 0 ? (size_t)s->params.packet_samples : 1;
-
     return s->engine->room && s->n_tokens < MOST_HELD &&
-           (s->params.speech ? s->voice.n_held < packet : s->text.n == 0);
+           (s->params.speech ? s->voice.n_held < om_voice_packet(s) : s->text.n == 0);
 }
 
 void om_ahead_becomes_turn(omni_session *s)

@@ -211,10 +211,10 @@ int om_turn_speak(omni_engine *e)
         om_turn_serve(e, NULL, 0);
         for (int i = 0; i < n; i++) {
             e->batch[i]->stats.t_vocoder += om_now_us() - start;
-            if (rc < 0 && speaks(e->batch[i]))
-                om_turn_trouble(e->batch[i], rc);
+            if (speaks(e->batch[i]))
+                om_turn_trouble(e->batch[i], om_vocoder_status(e->vocoder, e->batch[i]->slot));
         }
-        if (rc == OMNI_OK)
+        if (rc != OMNI_AGAIN)
             moved = OMNI_OK;
     } while (rc == OMNI_OK);
     return moved;

@@ -18,6 +18,7 @@ typedef struct om_ear {
     uint64_t clock;         /* samples heard */
     uint64_t base;          /* clock at the detection's zero */
     uint64_t asked;         /* what lies before it belonged to a question */
+    uint64_t answered;      /* up to here an answer was being heard */
     /* the question: from the first segment that was not asked */
     bool collecting;
     uint64_t begin, end;    /* end: of the last segment that ended or paused */

@@ -51,6 +51,21 @@ static bool belongs(const char *speech, const char *llm)
     return strncmp(speech, llm, n) == 0 && (llm[n] == '-' || llm[n] == '.');
 }
 
+/* The "00002" of a name that ends in "-00002-of-00003.gguf"; NULL: it is whole. */
+static const char *find_part(const char *name)
+{
+    static const char pattern[] = "-ddddd-of-ddddd.gguf";
+    size_t n = strlen(name), m = strlen(pattern);
+
+    for (size_t i = 0; n >= m && i < m; i++) {
+        char c = name[n - m + i];
+
+        if (pattern[i] == 'd' ? c < '0' || c > '9' : c != pattern[i])
+            return NULL;
+    }
+    return n >= m ? name + n - m + 1 : NULL;
+}
+
 static void list_free(listing *l)
 {
     for (int i = 0; i < l->n; i++)
@@ -61,9 +76,10 @@ static void list_free(listing *l)
 static int list_add(listing *l, const char *dir, const char *name)
 {
     size_t used = strlen(l->text);
+    const char *part = find_part(name);
 
-    /* Of a file in parts ("-00002-of-00003") the first stands for all. */
-    if (strstr(name, "-of-") && !strstr(name, "-00001-of-"))
+    /* Of a file in parts the first stands for all. */
+    if (part && strncmp(part, "00001-", 6) != 0)
         return OMNI_OK;
     if (l->n == MOST_FILES)
         return om_fail(OMNI_ERR_MODEL,

@@ -19,10 +19,10 @@ int om_history_may_change(omni_session *s, const char *what)
 {
     if (!s)
         return om_fail(OMNI_ERR_ARG, "%s: session may not be NULL", what);
-    om_ahead_forget(s);
-    if (s->state > OM_LISTEN || atomic_load(&s->question) != OM_ASK_NONE)
+    if ((s->state > OM_LISTEN && !s->ahead) || atomic_load(&s->question) != OM_ASK_NONE)
         return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
                        what);
+    om_ahead_forget(s);
     return OMNI_OK;
 }
 
@@ -73,14 +73,16 @@ static void make_room(omni_session *s)
 int omni_session_add_turn(omni_session *s, const char *question_utf8, const char *answer_utf8, uint32_t *turn)
 {
     size_t n_question, n_answer;
-    int rc = om_history_may_change(s, "omni_session_add_turn");
+    int rc = OMNI_OK;
 
-    if (!rc && (!question_utf8 || !answer_utf8))
+    if (!question_utf8 || !answer_utf8)
         rc = om_fail(OMNI_ERR_ARG, "omni_session_add_turn: question and answer may not be NULL");
     if (!rc)
         rc = check_text(&question_utf8, &n_question, 0, "question");
     if (!rc)
         rc = check_text(&answer_utf8, &n_answer, 1, "answer");
+    if (!rc)
+        rc = om_history_may_change(s, "omni_session_add_turn");
     if (!rc)
         rc = append(s, question_utf8, n_question, answer_utf8, n_answer);
     if (rc)
@@ -129,7 +131,7 @@ int omni_session_trim(omni_session *s, uint64_t n_samples, int *n_tokens_kept)
 
     if (rc)
         return rc;
-    if (!s->has_answer || !s->params.speech)
+    if (!s->has_answer || !s->spoke)
         return om_fail(OMNI_ERR_STATE, "omni_session_trim: the session has no spoken answer to cut");
     said = s->script.n - s->answer_at;
     kept = n_samples >= s->voice.n_posted && s->end.type == OMNI_EVENT_END

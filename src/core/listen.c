@@ -94,15 +94,19 @@ int om_listen_begin(omni_session *s)
 
 /* ---- hearing ------------------------------------------------------------------------ */
 
-/* Speech is told at once, during an answer only when it is more than a backchannel. */
+/* Speech is told at once, during an answer only when it is more than a backchannel: one that lay within the answer
+ * stays untold when that ends right after it. */
 static void confirm(omni_session *s)
 {
     om_ear *ear = &s->ear;
     uint64_t least = (uint64_t)ear->params.interrupt_ms * (OM_VAD_RATE / 1000);
+    uint64_t last = om_vad_last_speech(ear->vad) + ear->base;
 
+    if (is_answering(s))
+        ear->answered = ear->clock;
     if (!om_vad_speaking(ear->vad) || ear->told || !ear->heard_onset)
         return;
-    if (is_answering(s) && om_vad_last_speech(ear->vad) + ear->base < ear->onset + least)
+    if (last <= ear->answered && last < ear->onset + least)
         return;
     ear->told = true;
     post_speech(s, OMNI_EVENT_SPEECH_STARTED, ear->from, ear->onset);
@@ -161,12 +165,13 @@ static void hear_part(omni_session *s, const float *x, size_t n)
 int om_listen_hear(omni_session *s)
 {
     size_t budget = (size_t)s->engine->model->hp.audio.window_samples / 8 + 1, n, moved = 0;
-    int question = atomic_load_explicit(&s->question, memory_order_acquire);
-    uint64_t end = question == OM_ASK_AUDIO ? s->end_mark : UINT64_MAX;
+    uint64_t end;
     float x[PART];
+    int question;
 
     if (!s->ear.vad)
         return OMNI_AGAIN;
+    end = om_turn_input_end(s, &question);
     if (question != OM_ASK_NONE)
         om_ahead_forget(s);    /* asked by hand, the question is another */
     while (moved < budget && s->n_pulled < end && om_queue_has_room(s->events, ROOM, 0)) {

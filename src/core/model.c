@@ -30,7 +30,7 @@ static int load_filters(omni_model *m)
     return om_weights_read_f32(m->speech_file, t, m->filters);
 }
 
-/* The files, before anything large is read: a wrong pair should fail at once. */
+/* Both files, before anything large is read: one that is broken should fail at once. */
 static int open_files(omni_model *m, const char *path)
 {
     int rc = om_files_find(path, &m->files);

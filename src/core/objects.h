@@ -141,8 +141,8 @@ struct omni_session {
     omni_event end;                 /* the terminal event to be posted */
     char why[256];                  /* its text */
     bool has_answer;                /* the script ends with an answer that was spoken: trim may cut it */
-    bool has_stats;
-    omni_stats stats, last;         /* of the running, of the last turn */
+    bool spoke;                     /* that turn's answers had speech */
+    omni_stats stats;               /* of the running turn */
 };
 
 #endif

@@ -39,7 +39,7 @@ static int find_stage(const char *name, om_stage *out)
 static bool is_complete(const omni_session *s)
 {
     return s->record->stage <= OM_STAGE_PROMPT && s->record->n > 0 && s->state >= OM_PREFILL &&
-           (s->record->stage != OM_STAGE_PROMPT || s->state >= OM_ANSWER);
+           s->state < OM_DONE && (s->record->stage != OM_STAGE_PROMPT || s->state >= OM_ANSWER);
 }
 
 static int run(omni_session *s)
@@ -116,7 +116,7 @@ int omni_probe(omni_engine *engine, const char *stage, const float *samples, siz
     return rc;
 }
 
-/* All samples of a vocoder slot that was told the end. */
+/* All samples of a vocoder slot that was told the end. What breaks other slots meanwhile is for their turns to tell. */
 static int drain(om_vocoder *voc, int slot, om_record *wave)
 {
     float chunk[4096];
@@ -124,7 +124,8 @@ static int drain(om_vocoder *voc, int slot, om_record *wave)
     int rc = OMNI_OK;
 
     while (rc >= 0 && !om_vocoder_drained(voc, slot)) {
-        rc = om_vocoder_run(voc);
+        om_vocoder_run(voc);
+        rc = om_vocoder_status(voc, slot);
         while (rc >= 0 &&
                (rc = om_vocoder_pull(voc, slot, chunk, sizeof chunk / sizeof *chunk, &n)) == OMNI_OK)
             rc = om_record_add(wave, OM_STAGE_WAVE, chunk, n);

@@ -13,6 +13,8 @@ typedef struct record {
     omni_event event;
     void *heap;         /* payload too large for small, or NULL */
     size_t bytes;
+    bool ends;          /* it has stats */
+    omni_stats stats;
     char small[SMALL];
 } record;
 
@@ -20,6 +22,8 @@ struct om_queue {
     size_t max_events, max_bytes;
     record *records;                    /* [max_events] */
     bool lent;                          /* consumer: the record at tail is in the caller's hands */
+    bool has_stats;                     /* consumer */
+    omni_stats stats;
     _Alignas(64) atomic_size_t head;    /* producer */
     _Alignas(64) atomic_size_t tail;    /* consumer */
     atomic_size_t pushed, released;     /* bytes ever; producer, consumer */
@@ -84,7 +88,7 @@ static int store(record *r, const void *payload, size_t n)
     return OMNI_OK;
 }
 
-int om_queue_push(om_queue *q, const omni_event *event)
+int om_queue_push(om_queue *q, const omni_event *event, const omni_stats *stats)
 {
     size_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
     record *r = &q->records[head % q->max_events];
@@ -97,6 +101,9 @@ int om_queue_push(om_queue *q, const omni_event *event)
     if (event->type == OMNI_EVENT_FAILED && n > SMALL - 1)
         n = SMALL - 1;
     r->event = *event;
+    r->ends = stats != NULL;
+    if (stats)
+        r->stats = *stats;
     r->heap = NULL;
     rc = store(r, audio ? (const void *)event->audio : event->text, n);
     if (rc)
@@ -126,6 +133,7 @@ static void release(om_queue *q)
 
 int om_queue_pull(om_queue *q, omni_event *event)
 {
+    const record *r;
     size_t tail;
 
     if (q->lent)
@@ -133,7 +141,19 @@ int om_queue_pull(om_queue *q, omni_event *event)
     tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
     if (tail == atomic_load_explicit(&q->head, memory_order_acquire))
         return OMNI_AGAIN;
-    *event = q->records[tail % q->max_events].event;
+    r = &q->records[tail % q->max_events];
+    *event = r->event;
     q->lent = true;
+    if (r->ends) {
+        q->stats = r->stats;
+        q->has_stats = true;
+    }
     return OMNI_OK;
+}
+
+bool om_queue_stats(const om_queue *q, omni_stats *stats)
+{
+    if (q->has_stats)
+        *stats = q->stats;
+    return q->has_stats;
 }

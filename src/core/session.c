@@ -128,11 +128,12 @@ static void drop_input(omni_session *s)
     s->n_pulled += om_ring_drop(s->input, om_ring_size(s->input));
     s->n_before = s->n_pushed;
     om_ear_clear(&s->ear, s->n_pulled);
-    if (s->state > OM_LISTEN)
+    if (s->state == OM_ENCODE && s->engine->encoding != s)
         return;     /* mel holds the running turn's question */
     om_mel_reset(s->mel);
     s->n_heard = s->n_question = 0;
-    s->state = OM_IDLE;
+    if (s->state <= OM_LISTEN)
+        s->state = OM_IDLE;
 }
 
 static int check_no_spoken_question(omni_session *s, const char *what)
@@ -182,13 +183,12 @@ int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
 int omni_session_set_params(omni_session *s, const omni_session_params *params)
 {
     omni_session_params old;
-    int rc = om_history_may_change(s, "omni_session_set_params");
+    int rc = params ? check_params(params)
+                    : om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
 
-    if (rc)
-        return rc;
-    if (!params)
-        return om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
-    rc = check_params(params);
+    /* Last, because it forgets what was prepared ahead: a call that is refused should not. */
+    if (!rc)
+        rc = om_history_may_change(s, "omni_session_set_params");
     if (rc)
         return rc;
     old = s->params;
@@ -213,7 +213,7 @@ int omni_session_reset(omni_session *s)
     om_script_cut(&s->script, 0);
     om_lm_cut(s->engine->lm, s->slot, 0);
     s->turn = 0;
-    s->has_answer = s->has_stats = s->sounds = false;
+    s->has_answer = s->sounds = false;
     s->stats = (omni_stats){0};
     return OMNI_OK;
 }
@@ -222,9 +222,8 @@ int omni_session_get_stats(const omni_session *s, omni_stats *stats)
 {
     if (!s || !stats)
         return om_fail(OMNI_ERR_ARG, "omni_session_get_stats: session and stats may not be NULL");
-    if (!s->has_stats)
-        return om_fail(OMNI_ERR_STATE, "omni_session_get_stats: no turn has ended yet");
-    *stats = s->last;
+    if (!om_queue_stats(s->events, stats))
+        return om_fail(OMNI_ERR_STATE, "omni_session_get_stats: no turn's last event was taken yet");
     return OMNI_OK;
 }
 

@@ -42,7 +42,7 @@ int om_turn_post(omni_session *s, omni_event *event)
     event->turn = s->turn + ((event->type == OMNI_EVENT_SPEECH_STARTED || event->type == OMNI_EVENT_SPEECH_STOPPED) &&
                              s->state > OM_LISTEN && !s->ahead);
     event->time_us = om_now_us();
-    rc = om_queue_push(s->events, event);
+    rc = om_queue_push(s->events, event, event->type >= OMNI_EVENT_END ? &s->stats : NULL);
     if (rc)
         return rc;
     s->engine->n_events++;
@@ -185,23 +185,29 @@ static int begin_speech(omni_session *s)
 
 /* ---- the prompt --------------------------------------------------------------- */
 
+int om_turn_reserve(const omni_session *s)
+{
+    int most = s->engine->params.n_ctx / 4;
+
+    return s->params.max_tokens < most ? s->params.max_tokens : most;
+}
+
 /* Makes room in the context by forgetting the oldest turns. Half of it is freed at once: the KV cache
- * has to be rebuilt then, which should be rare. */
+ * has to be rebuilt then, which should be rare. For a question that fits alone: nothing is forgotten for another. */
 static int fit(omni_session *s)
 {
-    int n_ctx = s->engine->params.n_ctx, n = s->script.n;
-    int answer = s->params.max_tokens < n_ctx / 4 ? s->params.max_tokens : n_ctx / 4;
+    int n_ctx = s->engine->params.n_ctx, n = s->script.n, answer = om_turn_reserve(s);
+    int alone = n - s->script.turns[s->script.n_turns - 1].at + s->script.turns[0].at;
 
+    if (alone > n_ctx)
+        return om_fail(OMNI_ERR_LIMIT,
+                       "the question needs %d positions, the slot has %d: ask for a larger context", alone, n_ctx);
     if (n > n_ctx - answer && s->script.n_turns > 1) {
         while (s->script.n_turns > 1 && s->script.n > n_ctx / 2)
             om_script_drop(&s->script, 0);
         s->script_before = s->script.n_turns > 1 ? s->script_before - (n - s->script.n) : 0;
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
-    if (s->script.n > n_ctx)
-        return om_fail(OMNI_ERR_LIMIT,
-                       "the question needs %d positions, the slot has %d: ask for a larger context",
-                       s->script.n, n_ctx);
     return OMNI_OK;
 }
 
@@ -243,10 +249,19 @@ static int begin_text(omni_session *s)
     return rc;
 }
 
+uint64_t om_turn_input_end(const omni_session *s, int *question)
+{
+    /* First what is there, then the question: whoever finds none has counted nothing that was pushed after one. */
+    uint64_t here = s->n_pulled + om_ring_size(s->input);
+
+    *question = atomic_load_explicit(&s->question, memory_order_acquire);
+    return *question == OM_ASK_AUDIO ? s->end_mark : here;
+}
+
 int om_turn_listen(omni_session *s)
 {
-    int question = atomic_load_explicit(&s->question, memory_order_acquire);
-    int rc;
+    int question, rc;
+    uint64_t end = om_turn_input_end(s, &question);
 
     if (question == OM_ASK_TEXT)
         return begin_text(s);
@@ -259,10 +274,10 @@ int om_turn_listen(omni_session *s)
         s->n_question += gone;
         s->n_heard += gone;
     }
-    rc = hear(s, question == OM_ASK_AUDIO ? s->end_mark : UINT64_MAX);
+    rc = hear(s, end);
     if (rc < 0)
         return rc;
-    if (question == OM_ASK_AUDIO && s->n_pulled == s->end_mark)
+    if (question == OM_ASK_AUDIO && s->n_pulled == end)
         return begin_speech(s);
     if (rc == OMNI_OK)
         s->state = OM_LISTEN;
@@ -516,6 +531,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
+    s->spoke = s->params.speech;
     s->sounds = s->sounds && type == OMNI_EVENT_END;
     s->stats.n_tokens = s->n_tokens;
     s->stats.n_units = (int)s->voice.n_units;
@@ -547,11 +563,9 @@ int om_turn_done(omni_session *s)
         return OMNI_AGAIN;
     s->stats.t_total = om_now_us() - s->started_at;
     s->stats.n_history = om_lm_used(s->engine->lm, s->slot);
-    s->last = s->stats;
-    s->has_stats = true;
-    s->stats = (omni_stats){0};
     s->state = OM_IDLE;
     rc = om_turn_post(s, &s->end);
+    s->stats = (omni_stats){0};
     s->turn++;
     atomic_fetch_add(&s->n_answered, 1);
     return rc;

@@ -24,7 +24,13 @@ int om_turn_answer(omni_engine *e);
 /* The vocoder, for every session that speaks, until it has nothing more to do. */
 int om_turn_speak(omni_engine *e);
 
+/* How far input may be taken now, on its clock: to the end of the spoken question that waits, else all that is there,
+ * so that nothing pushed after a question is taken for it. *question: the one that waits, OM_ASK_. */
+uint64_t om_turn_input_end(const omni_session *s, int *question);
+
 bool om_turn_is_cancelled(const omni_session *s);
+/* Positions of the context that are kept for the answer. */
+int om_turn_reserve(const omni_session *s);
 /* Text, voice and speech stages as before an answer. */
 void om_turn_clear_answer(omni_session *s);
 /* The spoken question lies in mel: tells of it. asked: by end_input. The events have room. */

@@ -189,17 +189,21 @@ static int give_early(omni_session *s)
     return OMNI_OK;
 }
 
+size_t om_voice_packet(const omni_session *s)
+{
+    return s->params.packet_samples > 0 ? (size_t)s->params.packet_samples : 1;
+}
+
 /* Gives out what is held when it fills a packet, or when nothing follows. */
 static int give_packet(omni_session *s)
 {
     om_voice *v = &s->voice;
-    size_t least = s->params.packet_samples > 0 ? (size_t)s->params.packet_samples : 1;
     bool last = v->finished && om_vocoder_drained(s->engine->vocoder, s->slot);
     omni_event event = { .type = OMNI_EVENT_AUDIO, .audio = v->held, .n_audio = v->n_held,
                          .sample_offset = v->n_posted };
     int rc;
 
-    if (v->n_held == 0 || (v->n_held < least && !last) || s->ahead)
+    if (v->n_held == 0 || (v->n_held < om_voice_packet(s) && !last) || s->ahead)
         return OMNI_OK;
     rc = om_turn_post(s, &event);
     if (rc)

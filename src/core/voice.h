@@ -31,6 +31,7 @@ int  om_voice_symbols(omni_session *s, const int32_t *symbols, int token);
 int  om_voice_finish(omni_session *s);
 /* Moves samples from the vocoder into events. AGAIN: the queue is full. */
 int  om_voice_collect(omni_session *s);
+size_t om_voice_packet(const omni_session *s);          /* samples of the smallest packet but the last */
 bool om_voice_done(const omni_session *s);              /* finished and everything given out */
 void om_voice_keep_durations(omni_session *s);
 /* How many answer tokens had begun to sound within the first n_samples. */

@@ -60,7 +60,7 @@ int om_adaptor_load(const om_weights *w, const om_hparams *hp, om_device *dev, b
     if (rc == OMNI_OK)
         rc = om_pool_alloc(&aw->pool, dev);
     if (rc == OMNI_OK)
-        rc = om_loader_fill(ld, dev);
+        rc = om_loader_fill(ld);
     if (rc != OMNI_OK)
         goto done;
     *out = aw;

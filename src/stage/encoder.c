@@ -156,9 +156,9 @@ int om_encoder_load(const om_weights *w, const om_hparams *hp, om_device *dev, b
     if (rc == OMNI_OK)
         rc = om_pool_alloc(&ew->pool, dev);
     if (rc == OMNI_OK)
-        rc = om_loader_fill(ld, dev);
+        rc = om_loader_fill(ld);
     if (rc == OMNI_OK)
-        rc = om_loader_fill(ld_conv1, dev);
+        rc = om_loader_fill(ld_conv1);
     if (rc != OMNI_OK)
         goto done;
     *out = ew;

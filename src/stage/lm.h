@@ -25,7 +25,8 @@ typedef struct om_lm_info {
     const char *description;              /* e.g. "llama 8B Q4_0"; lives as long as the model */
 } om_lm_info;
 
-/* file was opened, and so checked, before libllama sees it; it is not kept. devices: where the n_gpu_layers go, as
+/* file was opened, and so checked, before libllama sees it (of a file in parts the first; libllama opens the others);
+ * it is not kept. devices: where the n_gpu_layers go, as
  * om_rpc_devices fills it, kept by the caller while the model lives; NULL: the GPUs of this machine.
  * ERR_MODEL, ERR_FORMAT, ERR_MEMORY. */
 int  om_lm_load(const om_weights *file, int n_gpu_layers, void **devices, bool use_mmap, om_lm_model **out);

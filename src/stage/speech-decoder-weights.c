@@ -141,7 +141,7 @@ static int load(const om_weights *w, const om_hparams *hp, om_device *dev, bool 
     dw->factors = ggml_new_tensor_1d(dw->pool.ctx, GGML_TYPE_F32, dw->width / dw->heads / 2);
     status = om_pool_alloc(&dw->pool, dev);
     if (!status)
-        status = om_loader_fill(ld, dev);
+        status = om_loader_fill(ld);
     if (!status)
         status = frequencies(dw, hp);
     if (!status && !as_stored && om_device_is_cpu(dev))

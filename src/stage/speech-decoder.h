@@ -37,11 +37,11 @@ int  om_speech_decoder_new(const om_speech_decoder_weights *dw, om_device *dev,
 void om_speech_decoder_free(om_speech_decoder *dec);
 void om_speech_decoder_reset(om_speech_decoder *dec, int slot);
 /* Goes on as if token blocks had been run (0 ... max_tokens): back, to cut what was said; ahead, over
- * keys of zeros, only to measure. A waiting state or block is dropped. */
+ * whatever keys are there, only to measure. A waiting state or block is dropped. */
 void om_speech_decoder_seek(om_speech_decoder *dec, int slot, int token);
 
 /* One LLM state for a slot, [D], copied. AGAIN while the slot's previous one was not run;
- * ERR_LIMIT after max_tokens. */
+ * ERR_LIMIT after max_tokens; ERR_BACKEND when it is not finite. */
 int  om_speech_decoder_push(om_speech_decoder *dec, int slot, const float *hidden);
 /* One block of lambda positions for every slot that has a state waiting, one graph. AGAIN: none waits.
  * After a failure (ERR_MEMORY, ERR_BACKEND, ERR_STATE when aborted) nothing has advanced: run again or

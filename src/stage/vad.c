@@ -45,6 +45,7 @@ enum {
 static const float edges[BANDS + 1] = { 100, 300, 500, 750, 1000, 1400, 1900, 2600, 3600, 5000, 7000 };
 
 /* dB */
+static const float loudest_sample = 32768.0f;
 static const float quietest = -80.0f;       /* power of a band that is taken for silence */
 static const float fluctuation = 1.0f;      /* deviations of a band that are nothing unusual */
 static const float slack = 1.25f;            /* over what the noise's score is now and then */
@@ -387,6 +388,14 @@ static void hear_frame(om_vad *vad)
 
 /* ---- in and out ------------------------------------------------------------- */
 
+/* Beyond what any scale of samples reaches: the square of what is larger may overflow, and an infinite noise floor
+ * would hear nothing any more. */
+static void clamp(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] > loudest_sample ? loudest_sample : x[i] < -loudest_sample ? -loudest_sample : x[i];
+}
+
 int om_vad_push(om_vad *vad, const float *x, size_t n, size_t *taken)
 {
     *taken = 0;
@@ -399,6 +408,7 @@ int om_vad_push(om_vad *vad, const float *x, size_t n, size_t *taken)
             part = n - *taken;
         memmove(vad->held, vad->held + part, (WINDOW - part) * sizeof *vad->held);
         memcpy(vad->held + WINDOW - part, x + *taken, part * sizeof *x);
+        clamp(vad->held + WINDOW - part, part);
         *taken += part;
         vad->n += part;
         vad->n_held += (int)part;

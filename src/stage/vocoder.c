@@ -54,7 +54,8 @@ typedef struct {
     int64_t frames;                 /* final so far */
     int64_t block;                  /* next */
     size_t first, last;
-    bool finished, broken;
+    bool finished;
+    int status;                     /* of its last block: it takes none after an error */
 } slot_state;
 
 struct om_vocoder {
@@ -76,7 +77,8 @@ static void slot_reset(om_vocoder *voc, int slot)
     s->at_frame = 0;
     s->frames = s->block = 0;
     s->first = s->last = 0;
-    s->finished = s->broken = false;
+    s->finished = false;
+    s->status = OMNI_OK;
     voc->executor.reset(voc->executor.self, slot);
 }
 
@@ -312,7 +314,7 @@ static bool ready(const om_vocoder *voc, const slot_state *s)
 {
     int64_t hop = voc->vw->plan->hop;
 
-    if (s->broken || s->last - s->first > MAX_WAITING)
+    if (s->status || s->last - s->first > MAX_WAITING)
         return false;
     if (s->finished)
         return s->block * voc->block * hop - voc->lookahead < s->frames * hop;
@@ -347,16 +349,14 @@ static int run_slot(om_vocoder *voc, int slot)
     };
     size_t unit;
     int32_t frame;
-    int rc = grow_samples(s, (size_t)n);
 
-    if (rc)
-        return rc;
+    s->status = grow_samples(s, (size_t)n);
+    if (s->status)
+        return s->status;
     take_frames(voc, s, &unit, &frame);
-    rc = voc->executor.run(voc->executor.self, slot, &block);
-    if (rc) {
-        s->broken = true;   /* some layers have advanced, others not */
-        return rc;
-    }
+    s->status = voc->executor.run(voc->executor.self, slot, &block);
+    if (s->status)
+        return s->status;   /* some layers have advanced, others not */
     om_voc_inside(&block, n, hop, voc->lookahead, &begin, &end);
     memcpy(s->samples + s->last, voc->wave + begin, (size_t)(end - begin) * sizeof *voc->wave);
     s->last += (size_t)(end - begin);
@@ -370,15 +370,23 @@ static int run_slot(om_vocoder *voc, int slot)
  * that a longer block would not. */
 int om_vocoder_run(om_vocoder *voc)
 {
-    int rc = OMNI_AGAIN;
+    int failed = OMNI_OK, moved = OMNI_AGAIN;
 
     for (int i = 0; i < voc->n_slots; i++)
         if (ready(voc, &voc->slots[i])) {
-            rc = run_slot(voc, i);
+            int rc = run_slot(voc, i);
+
             if (rc)
-                return rc;
+                failed = rc;
+            else
+                moved = OMNI_OK;
         }
-    return rc;
+    return failed ? failed : moved;
+}
+
+int om_vocoder_status(const om_vocoder *voc, int slot)
+{
+    return slot >= 0 && slot < voc->n_slots ? voc->slots[slot].status : OMNI_ERR_ARG;
 }
 
 /* ---- samples out ---------------------------------------------------------- */
@@ -446,7 +454,7 @@ static int copy_slot(om_vocoder *voc, int to, int from)
     t->block = f->block;
     t->last = waiting;
     t->finished = f->finished;
-    t->broken = f->broken;
+    t->status = f->status;
     voc->executor.copy(voc->executor.self, to, from);
     return OMNI_OK;
 }

@@ -36,8 +36,10 @@ void om_vocoder_reset(om_vocoder *voc, int slot);
 int  om_vocoder_push(om_vocoder *voc, int slot, const int32_t *units, size_t n);
 int  om_vocoder_finish(om_vocoder *voc, int slot);      /* true end: flush */
 /* One fixed block of frames for every slot that has one ready. OK: advanced; AGAIN: nothing ready, or
- * too many samples wait for pull. After an error (a cancelled computation is one) reset the slots. */
+ * too many samples wait for pull. An error (a cancelled computation is one) stops its slot until it is reset, no
+ * other. */
 int  om_vocoder_run(om_vocoder *voc);
+int  om_vocoder_status(const om_vocoder *voc, int slot);    /* the error that stopped the slot, or OK */
 /* Takes up to cap finished samples; *n of them. AGAIN when there are none now.
  * After finish and enough runs, om_vocoder_drained tells that all were taken. */
 int  om_vocoder_pull(om_vocoder *voc, int slot, float *out, size_t cap, size_t *n);

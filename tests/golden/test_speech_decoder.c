@@ -397,6 +397,28 @@ static void test_contract(void **state)
     toy_close(&t);
 }
 
+/* A state that is not finite is refused, and nothing of it stays in the caches. */
+static void test_states_are_finite(void **state)
+{
+    (void)state;
+    static const float wrong[] = { NAN, INFINITY, -INFINITY };
+    toy t = toy_open("plain");
+    om_speech_decoder_params params = { .layer0_sharing = true, .f32_cache = true };
+    om_speech_decoder *dec = decoder(&t, params);
+    float *row = om_calloc((size_t)t.hp.llm.width, sizeof(float));
+    assert_non_null(row);
+    for (int i = 0; i < 3; i++) {
+        row[t.hp.llm.width - 1] = wrong[i];
+        assert_int_equal(om_speech_decoder_push(dec, 0, row), OMNI_ERR_BACKEND);
+        assert_int_equal(om_speech_decoder_run(dec), OMNI_AGAIN);
+    }
+    run_all(dec, &t, 0);
+    assert_true(error_of(&t) <= 1e-4);
+    om_free(row);
+    om_speech_decoder_free(dec);
+    toy_close(&t);
+}
+
 static bool abort_now(void *user)
 {
     return --*(int *)user < 0;
@@ -565,6 +587,7 @@ int main(void)
         cmocka_unit_test(test_threads_do_not_matter),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_contract),
+        cmocka_unit_test(test_states_are_finite),
         cmocka_unit_test(test_abort_and_run_again),
         cmocka_unit_test(test_every_allocation_fails_once),
         cmocka_unit_test(test_packed_weights),

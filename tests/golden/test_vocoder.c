@@ -733,6 +733,45 @@ static void a_cancelled_block_leaves_a_slot_to_reset(void **state)
     }
 }
 
+/* No memory for one slot's samples: the other has its block all the same, and all of its sound. */
+static void a_broken_slot_breaks_no_other(void **state)
+{
+    toy t = toy_open("small");
+    om_vocoder_weights *vw = load(&t, ways[0]);
+    om_vocoder *voc = new_vocoder(vw, device, 2, 64);
+    float *want = speak(voc, 0, &t, ALL), *wave;
+    size_t n = 0;
+
+    (void)state;
+    om_vocoder_free(voc);
+    voc = new_vocoder(vw, device, 2, 64);
+    wave = om_calloc(t.n_wave + 1, sizeof *wave);
+    assert_non_null(wave);
+    for (int slot = 0; slot < 2; slot++) {
+        assert_int_equal(om_vocoder_push(voc, slot, t.units, t.n_units), OMNI_OK);
+        assert_int_equal(om_vocoder_finish(voc, slot), OMNI_OK);
+    }
+    om_torture_arm(1);
+    assert_int_equal(om_vocoder_run(voc), OMNI_ERR_MEMORY);
+    om_torture_arm(0);
+    assert_int_equal(om_vocoder_status(voc, 0), OMNI_ERR_MEMORY);
+    assert_int_equal(om_vocoder_status(voc, 1), OMNI_OK);
+    assert_int_equal(om_vocoder_pull(voc, 1, wave, t.n_wave, &n), OMNI_OK);
+    drain(voc, 1, wave, t.n_wave + 1, &n);
+    assert_int_equal(n, t.n_wave);
+    assert_memory_equal(wave, want, t.n_wave * sizeof *wave);
+    om_free(wave);
+    om_vocoder_reset(voc, 0);
+    assert_int_equal(om_vocoder_status(voc, 0), OMNI_OK);
+    wave = speak(voc, 0, &t, ALL);
+    assert_memory_equal(wave, want, t.n_wave * sizeof *wave);
+    om_free(wave);
+    om_free(want);
+    om_vocoder_free(voc);
+    om_vocoder_unload(vw);
+    toy_close(&t);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -762,6 +801,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stream_has_an_end),
         cmocka_unit_test(failures_are_survived),
         cmocka_unit_test(a_cancelled_block_leaves_a_slot_to_reset),
+        cmocka_unit_test(a_broken_slot_breaks_no_other),
     };
 
     if (argc > 1)

@@ -142,6 +142,23 @@ static void parts_count_once(void **state)
     expect_pair(folder, "a-Q4_0-00001-of-00002.gguf", "a-speech-F16.gguf");
 }
 
+/* Numbers count as those of a part at the end only. */
+static void a_name_may_hold_of(void **state)
+{
+    static const char *const names[] = { "best-of-two-Q4_0.gguf", "best-of-two-speech-F16.gguf", NULL };
+    static const char *const near[] = { "a-00002-of-0003.gguf", "a-speech-F16.gguf", NULL };
+    static const char *const parts[] = { "state-of-the-art-00001-of-00002.gguf", "state-of-the-art-00002-of-00002.gguf",
+                                         "state-of-the-art-speech-F16.gguf", NULL };
+
+    (void)state;
+    put(names);
+    expect_pair(folder, "best-of-two-Q4_0.gguf", "best-of-two-speech-F16.gguf");
+    put(near);
+    expect_pair(folder, "a-00002-of-0003.gguf", "a-speech-F16.gguf");
+    put(parts);
+    expect_pair(folder, "state-of-the-art-00001-of-00002.gguf", "state-of-the-art-speech-F16.gguf");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +168,7 @@ int main(void)
         cmocka_unit_test(nothing_there),
         cmocka_unit_test(the_speech_file_is_not_the_model),
         cmocka_unit_test(parts_count_once),
+        cmocka_unit_test(a_name_may_hold_of),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -8,6 +8,8 @@
 #include "base/weights.h"
 #include "unit/gguf_bytes.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +34,38 @@ static void threads_default_to_the_cores(void **state)
     assert_null(dev);
 }
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* The quota of a service is its group's, or of one above it: the least counts. */
+static void quotas_are_those_of_all_groups_above(void **state)
+{
+    (void)state;
+    assert_int_equal(system("rm -rf test_groups && mkdir -p test_groups/a.slice/b.service"), 0);
+    write_text("test_groups/list", "12:cpu:/other\n0::/a.slice/b.service\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 0);
+    write_text("test_groups/a.slice/b.service/cpu.max", "350000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 4);
+    write_text("test_groups/a.slice/cpu.max", "200000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 2);
+    write_text("test_groups/cpu.max", "max 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 2);
+    write_text("test_groups/cpu.max", "50000 100000\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 1);
+    /* In a container all that is seen is the mount. */
+    write_text("test_groups/cpu.max", "300000 100000\n");
+    write_text("test_groups/list", "0::/../../a.slice\n");
+    assert_int_equal(om_cpu_quota("test_groups/list", "test_groups"), 3);
+    assert_int_equal(om_cpu_quota("test_groups/none", "test_groups"), 3);
+    assert_int_equal(system("rm -r test_groups"), 0);
+}
+
 /* y = a x + state; state += y. Computed three times with new inputs. */
 static void graphs_are_computed_again_with_new_inputs(void **state)
 {
@@ -52,7 +86,7 @@ static void graphs_are_computed_again_with_new_inputs(void **state)
     assert_true(y[0] == 0 && y[1] == 0);
     om_tensor_set(ta, a, 0, sizeof a);
     for (int build = 0; build < 2; build++) {           /* the second build reuses everything */
-        om_pool_clear(&pool);
+        om_tensor_zero(ts, 0, sizeof y);
         om_tensor_set(ta, a, 0, sizeof a);
         assert_int_equal(om_graph_begin(&g, 16), OMNI_OK);
         tx = om_graph_input(&g, ggml_new_tensor_1d(g.ctx, GGML_TYPE_F32, 3));
@@ -140,7 +174,6 @@ static void an_empty_pool_is_allowed(void **state)
     assert_int_equal(om_pool_begin(&pool, 0), OMNI_OK);
     assert_int_equal(om_pool_alloc(&pool, dev), OMNI_OK);
     assert_int_equal(om_pool_bytes(&pool), 0);
-    om_pool_clear(&pool);
     om_pool_free(&pool);
     om_device_free(dev);
 }
@@ -196,7 +229,7 @@ static void weights_keep_or_change_type_and_order(void **state)
         u = om_load_conv(ld, "c", conv, true);
         assert_int_equal(om_loader_status(ld), OMNI_OK);
         assert_int_equal(om_pool_alloc(&pool, dev), OMNI_OK);
-        assert_int_equal(om_loader_fill(ld, dev), OMNI_OK);
+        assert_int_equal(om_loader_fill(ld), OMNI_OK);
         assert_int_equal(m->type, f32 ? GGML_TYPE_F32 : GGML_TYPE_F16);
         assert_int_equal(v->type, GGML_TYPE_F32);
         if (f32) {
@@ -253,6 +286,41 @@ static void the_first_failure_is_kept(void **state)
     om_weights_free(w);
 }
 
+/* "q", one row of a block, of a type that no weight has; and of one that has kernels. */
+static void types_without_kernels_are_refused(void **state)
+{
+    static const enum ggml_type types[] = { GGML_TYPE_Q8_K, GGML_TYPE_Q8_1, GGML_TYPE_I32, GGML_TYPE_Q6_K };
+    static gguf_bytes file;
+    static const char zeros[4096];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const bool good = types[i] == GGML_TYPE_Q6_K;
+        const int64_t n = ggml_blck_size(types[i]);
+        struct ggml_tensor *q;
+        om_loader *ld;
+        om_weights *w;
+        om_pool pool;
+
+        gguf_begin(&file, 3, 1, 0);
+        gguf_tensor(&file, "q", 2, (uint64_t[]){ (uint64_t)n, 1 }, types[i], 0);
+        gguf_pad(&file);
+        gguf_raw(&file, zeros, ggml_row_size(types[i], n));
+        gguf_save(&file, PATH);
+        assert_int_equal(om_weights_open(PATH, &w), OMNI_OK);
+        assert_int_equal(om_pool_begin(&pool, 1), OMNI_OK);
+        assert_int_equal(om_loader_new(w, &pool, false, &ld), OMNI_OK);
+        q = om_load(ld, "q", 2, (int64_t[]){ 1, n });
+        assert_int_equal(om_loader_status(ld), good ? OMNI_OK : OMNI_ERR_MODEL);
+        assert_int_equal(q != NULL, good);
+        if (!good)
+            assert_non_null(strstr(om_last_error(), ggml_type_name(types[i])));
+        om_loader_free(ld);
+        om_pool_free(&pool);
+        om_weights_free(w);
+    }
+}
+
 static int load_and_compute(void)
 {
     om_device *dev = NULL;
@@ -276,7 +344,7 @@ static int load_and_compute(void)
     if (!rc)
         rc = om_pool_alloc(&pool, dev);
     if (!rc)
-        rc = om_loader_fill(ld, dev);
+        rc = om_loader_fill(ld);
     if (!rc)
         rc = om_graph_begin(&g, 8);
     if (!rc) {
@@ -325,12 +393,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_default_to_the_cores),
+        cmocka_unit_test(quotas_are_those_of_all_groups_above),
         cmocka_unit_test(graphs_are_computed_again_with_new_inputs),
         cmocka_unit_test(a_compute_can_be_cancelled),
         cmocka_unit_test(idle_threads_sleep),
         cmocka_unit_test(an_empty_pool_is_allowed),
         cmocka_unit_test(weights_keep_or_change_type_and_order),
         cmocka_unit_test(the_first_failure_is_kept),
+        cmocka_unit_test(types_without_kernels_are_refused),
         cmocka_unit_test(survives_every_failure),
     };
 

@@ -118,10 +118,14 @@ static void every_key_is_typed(void **state)
     OM_HPARAMS(TYPED4, TYPED4, TYPED2, TYPED2, TYPED6)
 }
 
+/* Read from a file, or filled in by a writer of files. */
 static void out_of_range(const om_hparams *hp, const char *key)
 {
-    om_hparams back;
+    om_hparams back = *hp;
 
+    if (om_hparams_check(&back, "numbers") != OMNI_ERR_MODEL)
+        fail_msg("%s out of range passed the check", key);
+    assert_non_null(strstr(om_last_error(), key));
     speech_metadata(&file, hp, NULL, KEY_OMIT);
     if (read_back(&back) != OMNI_ERR_MODEL)
         fail_msg("read %s out of range", key);
@@ -172,6 +176,8 @@ static void numbers_that_contradict_are_refused(void **state)
     BREAKS(hp.dec.heads = 3, "decoder.head_count (3)");
     BREAKS(hp.dec.heads = 8, "even width");
     BREAKS(hp.dec.heads_kv = 3, "decoder.head_count_kv (3)");
+    BREAKS(hp.dec.width = 2048; hp.dec.heads = 1024; hp.dec.upsample = 34, "decoder.upsample is 34");
+    BREAKS(hp.dec.upsample = 1024; hp.dec.units = 1 << 14, "decoder.unit_count (16384)");
     BREAKS(hp.dec.rope_factor = 8; hp.dec.rope_high = 1, "decoder.rope_scaling_high_freq");
     BREAKS(hp.voc.n_stages = 0, "upsample_rates is empty");
     BREAKS(hp.voc.n_kernels = 1, "upsample_kernels has 1");

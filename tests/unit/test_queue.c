@@ -26,8 +26,8 @@ static void keeps_order_and_payload(void **state)
     assert_int_equal(om_queue_new(4, 1 << 20, &q), OMNI_OK);
     assert_int_equal(om_queue_pull(q, &event), OMNI_AGAIN);
     event = text_event(small);
-    assert_int_equal(om_queue_push(q, &event), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &audio), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &event, NULL), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_OK);
     memset(small, 'z', sizeof small);
     x[10] = -1;                                         /* both were copied */
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
@@ -48,15 +48,15 @@ static void is_bounded_in_events(void **state)
     (void)state;
     assert_int_equal(om_queue_new(3, 1000, &q), OMNI_OK);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(om_queue_push(q, &event), OMNI_OK);
+        assert_int_equal(om_queue_push(q, &event, NULL), OMNI_OK);
     assert_false(om_queue_has_room(q, 1, 0));
-    assert_int_equal(om_queue_push(q, &event), OMNI_AGAIN);
+    assert_int_equal(om_queue_push(q, &event, NULL), OMNI_AGAIN);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);        /* lent, not yet free */
-    assert_int_equal(om_queue_push(q, &event), OMNI_AGAIN);
+    assert_int_equal(om_queue_push(q, &event, NULL), OMNI_AGAIN);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
     assert_true(om_queue_has_room(q, 1, 10) && !om_queue_has_room(q, 2, 0));
     event = text_event("y");
-    assert_int_equal(om_queue_push(q, &event), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &event, NULL), OMNI_OK);
     om_queue_free(q);
 }
 
@@ -68,18 +68,18 @@ static void is_bounded_in_bytes(void **state)
 
     (void)state;
     assert_int_equal(om_queue_new(100, 1000, &q), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &audio), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &audio), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &audio), OMNI_AGAIN);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_AGAIN);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &audio), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_OK);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
     assert_int_equal(om_queue_pull(q, &event), OMNI_AGAIN);
     audio.n_audio = 600;                                        /* more than the bound, alone */
-    assert_int_equal(om_queue_push(q, &audio), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_OK);
     audio.n_audio = 1;
-    assert_int_equal(om_queue_push(q, &audio), OMNI_AGAIN);
+    assert_int_equal(om_queue_push(q, &audio, NULL), OMNI_AGAIN);
     om_queue_free(q);                                           /* with an event inside */
 }
 
@@ -94,7 +94,7 @@ static void a_failure_always_fits(void **state)
     (void)state;
     memset(why, 'w', sizeof why);
     assert_int_equal(om_queue_new(2, 1000, &q), OMNI_OK);
-    assert_int_equal(om_queue_push(q, &event), OMNI_OK);
+    assert_int_equal(om_queue_push(q, &event, NULL), OMNI_OK);
     assert_int_equal(om_queue_pull(q, &event), OMNI_OK);
     assert_int_equal(event.status, OMNI_ERR_MEMORY);
     assert_true(event.n_text > 100 && strlen(event.text) == event.n_text);
@@ -113,7 +113,7 @@ static void *produce(void *user)
 
         snprintf(text, sizeof text, "%d %*s", i, i % 300, "");
         event = text_event(text);
-        while (om_queue_push(q, &event) == OMNI_AGAIN)
+        while (om_queue_push(q, &event, NULL) == OMNI_AGAIN)
             sched_yield();
     }
     return NULL;

@@ -68,6 +68,79 @@ static void answers_with_text_and_sound(void **state)
     omni_engine_free(engine);
 }
 
+/* Two turns have ended before anybody listens: each end brings its own numbers. */
+static void stats_are_of_the_turn_whose_end_was_taken(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *session = new_session(engine, 2);
+    static const size_t samples[] = { 8000, 12000 };
+    float x[12000];
+    omni_stats stats;
+    omni_event e;
+
+    (void)state;
+    make_sound(x, 12000, 1);
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(omni_session_push_audio(session, x, samples[turn]), OMNI_OK);
+        assert_int_equal(omni_session_end_input(session), OMNI_OK);
+        while (omni_engine_step(engine) == OMNI_OK)
+            continue;
+    }
+    assert_int_equal(session->turn, 2);
+    assert_int_equal(omni_session_get_stats(session, &stats), OMNI_ERR_STATE);
+    for (int turn = 0; turn < 2; turn++) {
+        do
+            assert_int_equal(omni_session_next_event(session, &e), OMNI_OK);
+        while (e.type != OMNI_EVENT_END);
+        assert_int_equal(omni_session_get_stats(session, &stats), OMNI_OK);
+        assert_int_equal(stats.n_samples_in, samples[turn]);
+    }
+    omni_session_free(session);
+    omni_engine_free(engine);
+}
+
+/* The audio before a typed question is not the turn's: it can be dropped while that runs. */
+static void input_is_cleared_during_a_typed_turn(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *session = new_session(engine, 2), *other;
+    float x[5000];
+    answer a, b;
+
+    (void)state;
+    make_sound(x, 5000, 3);
+    for (int steps = 0; steps < 4; steps++) {
+        assert_int_equal(omni_session_push_audio(session, x, 5000), OMNI_OK);
+        for (int i = 0; i < 4; i++)
+            omni_engine_step(engine);       /* heard */
+        assert_int_equal(omni_session_push_text(session, "hello"), OMNI_OK);
+        for (int i = 0; i < steps; i++)
+            omni_engine_step(engine);
+        assert_int_equal(omni_session_clear_input(session), OMNI_OK);
+        finish(session, &a);
+        forget_answer(&a);
+        assert_int_equal(omni_session_end_input(session), OMNI_ERR_AUDIO);
+        say(session, 1, &a);
+        assert_int_equal(omni_session_reset(session), OMNI_OK);
+        if (steps > 0) {
+            assert_same_answer(&a, &b);
+            forget_answer(&b);
+        }
+        b = a;
+    }
+    omni_session_free(session);
+    other = new_session(engine, 2);
+    assert_int_equal(omni_session_push_text(other, "hello"), OMNI_OK);
+    finish(other, &a);
+    forget_answer(&a);
+    say(other, 1, &a);
+    assert_same_answer(&a, &b);
+    forget_answer(&a);
+    forget_answer(&b);
+    omni_session_free(other);
+    omni_engine_free(engine);
+}
+
 static void ends_at_an_end_token(void **state)
 {
     omni_model *brief = load_toy("brief", false);
@@ -449,6 +522,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(answers_with_text_and_sound),
+        cmocka_unit_test(stats_are_of_the_turn_whose_end_was_taken),
+        cmocka_unit_test(input_is_cleared_during_a_typed_turn),
         cmocka_unit_test(ends_at_an_end_token),
         cmocka_unit_test(input_may_be_cut_anywhere),
         cmocka_unit_test(packets_only_group_samples),

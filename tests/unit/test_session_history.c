@@ -282,6 +282,42 @@ static void full_context_ends_the_answer(void **state)
     omni_engine_free(engine);
 }
 
+/* It would not fit into an empty context either: the turns before it stay. */
+static void a_question_that_is_too_long_takes_nothing_along(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 4 * om_prompt_positions(&model->prompt, 10));
+    omni_session *session = new_session(engine, 4);
+    int32_t ids[1000];
+    char text[2000];
+    answer a;
+    int n;
+
+    (void)state;
+    for (int turn = 0; turn < 2; turn++) {
+        say(session, turn, &a);
+        forget_answer(&a);
+    }
+    n = session->script.n;
+    assert_true(n <= 1000);
+    memcpy(ids, session->script.ids, (size_t)n * sizeof *ids);
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    assert_int_equal(omni_session_push_text(session, text), OMNI_OK);
+    finish(session, &a);
+    assert_int_equal(a.status, OMNI_ERR_LIMIT);
+    assert_int_equal(session->script.n, n);
+    assert_int_equal(session->script.n_turns, 2);
+    assert_memory_equal(session->script.ids, ids, (size_t)n * sizeof *ids);
+    assert_true(om_lm_used(engine->lm, 0) > n / 2);     /* nor is it read again */
+    forget_answer(&a);
+    say(session, 2, &a);
+    assert_int_equal(a.end, OMNI_EVENT_END);
+    check_against_fresh(model, session);
+    forget_answer(&a);
+    omni_session_free(session);
+    omni_engine_free(engine);
+}
+
 static void without_history_every_turn_is_the_first(void **state)
 {
     omni_engine *engine = new_engine(model, 1, 0);
@@ -350,6 +386,33 @@ static void only_what_was_heard_is_kept(void **state)
     omni_engine_free(engine);
 }
 
+/* What counts is how the last answer was given, not how the next will be. */
+static void trim_asks_how_the_last_answer_was_given(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 0);
+    omni_session *session = new_session(engine, 8);
+    omni_session_params params = omni_session_default_params();
+    int kept, all;
+    answer a;
+
+    (void)state;
+    say(session, 1, &a);
+    forget_answer(&a);
+    all = session->script.n;
+    params.max_tokens = 8;
+    params.speech = false;
+    assert_int_equal(omni_session_set_params(session, &params), OMNI_OK);
+    assert_int_equal(omni_session_trim(session, 1, &kept), OMNI_OK);
+    assert_true(kept < 8 && session->script.n < all);
+    say(session, 2, &a);
+    forget_answer(&a);
+    params.speech = true;
+    assert_int_equal(omni_session_set_params(session, &params), OMNI_OK);
+    assert_int_equal(omni_session_trim(session, 1, NULL), OMNI_ERR_STATE);
+    omni_session_free(session);
+    omni_engine_free(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,8 +423,10 @@ int main(void)
         cmocka_unit_test(sessions_do_not_disturb_each_other),
         cmocka_unit_test(oldest_turns_are_forgotten),
         cmocka_unit_test(full_context_ends_the_answer),
+        cmocka_unit_test(a_question_that_is_too_long_takes_nothing_along),
         cmocka_unit_test(without_history_every_turn_is_the_first),
         cmocka_unit_test(only_what_was_heard_is_kept),
+        cmocka_unit_test(trim_asks_how_the_last_answer_was_given),
     };
 
     return cmocka_run_group_tests(tests, load, unload);

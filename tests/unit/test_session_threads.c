@@ -4,6 +4,7 @@
 #include "unit/conversation.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -123,9 +124,71 @@ static void four_threads(void **state)
     omni_model_free(model);
 }
 
+enum { QUESTIONS = 4000, PIECE = 8, PIECES = 20 };
+
+static void *hasty_asker(void *user)
+{
+    omni_session *session = user;
+    float x[PIECE] = { 0.1f };
+
+    for (int turn = 0; turn < QUESTIONS; turn++) {
+        for (int i = 0; i < PIECES; i++)
+            while (omni_session_push_audio(session, x, PIECE) == OMNI_ERR_LIMIT)
+                nap(10);
+        while (omni_session_end_input(session) == OMNI_ERR_STATE)
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* The next question is pushed while the owner sees that this one is complete: it takes nothing of it. By hand, and
+ * with turn taking on. */
+static void a_question_ends_where_it_was_ended(void **state)
+{
+    omni_model *model = load_toy("", true);
+    omni_engine *engine = new_engine(model, 1, 0);
+
+    (void)state;
+    for (int listens = 0; listens < 2; listens++) {
+        omni_session *session = new_session(engine, 1);
+        omni_turn_params turns = omni_turn_default_params();
+        int ended = 0, idle = 0;
+        omni_stats stats;
+        omni_event event;
+        pthread_t thread;
+
+        turns.answer = false;
+        if (listens)
+            assert_int_equal(omni_session_set_turns(session, &turns), OMNI_OK);
+        assert_int_equal(pthread_create(&thread, NULL, hasty_asker, session), 0);
+        while (ended < QUESTIONS && idle < 200000) {
+            idle = omni_engine_step(engine) == OMNI_AGAIN ? idle + 1 : 0;
+            if (idle > 1000)
+                nap(100);       /* the other thread may not have its turn for long */
+            while (omni_session_next_event(session, &event) == OMNI_OK) {
+                if (event.type == OMNI_EVENT_BEGIN)
+                    omni_session_cancel(session);   /* before anything is computed */
+                if (event.type < OMNI_EVENT_END)
+                    continue;
+                ended++;
+                assert_int_equal(omni_session_get_stats(session, &stats), OMNI_OK);
+                assert_int_equal(stats.n_samples_in, PIECES * PIECE);
+            }
+        }
+        assert_int_equal(ended, QUESTIONS);     /* else it waits for ever */
+        pthread_join(thread, NULL);
+        omni_session_free(session);
+    }
+    omni_engine_free(engine);
+    omni_model_free(model);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(four_threads) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(four_threads),
+        cmocka_unit_test(a_question_ends_where_it_was_ended),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -313,6 +313,7 @@ static void the_first_sound_comes_at_once(void **state)
     omni_session *s = listening(engine, &p);
     tape t = new_tape(2000);
     log_of_events l = { .n = 0 };
+    omni_stats stats;
     omni_event e;
     uint64_t end = 0;
     size_t ms = 1100;
@@ -342,7 +343,8 @@ static void the_first_sound_comes_at_once(void **state)
     }
     settle_down(s, &l);
     check_kinds(&l, "(E");
-    assert_true(s->last.t_first_audio > 0 && s->last.t_first_text > 0 && s->last.t_ahead > 0);
+    assert_int_equal(omni_session_get_stats(s, &stats), OMNI_OK);
+    assert_true(stats.t_first_audio > 0 && stats.t_first_text > 0 && stats.t_ahead > 0);
     forget_log(&l);
     free(t.x);
     omni_session_free(s);
@@ -439,6 +441,62 @@ static void calls_forget_the_preparation(void **state)
     free(t.x);
 }
 
+/* A prepared turn that is cancelled before any answer, however far it is, takes nothing of the history with it: held
+ * up in the encoder, in the middle of it, or further. */
+static void a_prepared_turn_is_cancelled_alone(void **state)
+{
+    tape t = new_tape(4000);
+    int forgotten = 0;
+
+    (void)state;
+    speak(&t, 500, 800, 1);
+    speak(&t, 2200, 2500, 2);
+    for (int slices = 0; slices < 40; slices++) {
+        omni_turn_params p = params_of(500, true);
+        omni_engine *engine = new_engine(model, 1, 0);
+        omni_session *s = listening(engine, &p);
+        log_of_events l = { .n = 0 };
+        size_t ms = 2000;
+        int before;
+
+        p.interrupt_ms = 0;
+        assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        om_encoder_set_slice(engine->encoder, 1.0);     /* half a layer */
+        play(s, &t, 0, ms, 0, &l);
+        check_kinds(&l, "()BE");
+        before = s->script.n;
+        while (!s->ahead) {
+            play(s, &t, ms, ms + 10, 1, &l);
+            assert_true((ms += 10) < 3000);
+        }
+        for (int i = 0; i < slices / 2; i++)
+            omni_engine_step(engine);
+        engine->most_busy = 0.0;        /* it stops where it is, until it is a turn */
+        while (s->ahead) {
+            play(s, &t, ms, ms + 10, 1, &l);
+            assert_true((ms += 10) < 3500);
+        }
+        if (slices % 2 && s->state < OM_ANSWER)
+            omni_engine_step(engine);
+        omni_session_cancel(s);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE()BX");
+        if (l.answers[1].n_text == 0 && s->n_tokens == 0) {
+            assert_int_equal(s->script.n, before);
+            assert_int_equal(s->script.n_turns, 1);
+            forgotten++;
+        } else {
+            assert_int_equal(s->script.n_turns, 2);
+        }
+        assert_true(om_lm_used(engine->lm, 0) <= s->script.n);
+        forget_log(&l);
+        omni_session_free(s);
+        omni_engine_free(engine);
+    }
+    assert_true(forgotten > 4);
+    free(t.x);
+}
+
 /* Speech stops a running answer within the slice in which it is told; what was said stays. */
 static void speech_interrupts(void **state)
 {
@@ -530,6 +588,36 @@ static void a_sounding_answer_counts(void **state)
     omni_engine_free(engine);
 }
 
+/* It is over before the answer is, by a little: wherever in its pause the answer ends, it is no question. */
+static void a_late_backchannel_is_none(void **state)
+{
+    (void)state;
+    for (size_t early = 350; early <= 700; early += 50) {
+        omni_turn_params p = params_of(500, true);
+        omni_engine *engine = new_engine(model, 1, 0);
+        omni_session *s = new_session(engine, 18);
+        tape t = new_tape(9000);
+        log_of_events l = { .n = 0 };
+        size_t until;
+
+        p.interrupt_ms = 600;
+        assert_int_equal(omni_session_set_turns(s, &p), OMNI_OK);
+        speak(&t, 500, 900, 1);
+        play(s, &t, 0, 1600, 0, &l);
+        check_kinds(&l, "()BE");
+        until = (size_t)(s->sounds_from + l.answers[0].n_audio) / MS;
+        assert_true(until > 2800 && until < 7000);
+        speak(&t, until - early, until - early + 250, 2);
+        play(s, &t, 1600, 9000, 0, &l);
+        settle_down(s, &l);
+        check_kinds(&l, "()BE");
+        forget_log(&l);
+        free(t.x);
+        omni_session_free(s);
+        omni_engine_free(engine);
+    }
+}
+
 static void without_interruption_it_answers_afterwards(void **state)
 {
     omni_turn_params p = params_of(300, true);
@@ -537,6 +625,7 @@ static void without_interruption_it_answers_afterwards(void **state)
     omni_session *s = new_session(engine, 200);
     tape t = new_tape(5000);
     log_of_events l = { .n = 0 };
+    omni_stats stats;
 
     (void)state;
     p.interrupt = false;
@@ -552,7 +641,8 @@ static void without_interruption_it_answers_afterwards(void **state)
     assert_int_equal(l.answers[0].reason, OMNI_END_LENGTH);
     /* Both segments are one question. */
     assert_true(l.events[3].turn == 1 && l.events[5].turn == 1);
-    assert_int_equal(s->last.n_samples_in, l.events[6].sample_offset - l.events[3].sample_offset);
+    assert_int_equal(omni_session_get_stats(s, &stats), OMNI_OK);
+    assert_int_equal(stats.n_samples_in, l.events[6].sample_offset - l.events[3].sample_offset);
     forget_log(&l);
     free(t.x);
     omni_session_free(s);
@@ -821,9 +911,11 @@ int main(void)
         cmocka_unit_test(the_first_sound_comes_at_once),
         cmocka_unit_test(preparation_waits_for_room),
         cmocka_unit_test(calls_forget_the_preparation),
+        cmocka_unit_test(a_prepared_turn_is_cancelled_alone),
         cmocka_unit_test(speech_interrupts),
         cmocka_unit_test(backchannels_pass),
         cmocka_unit_test(a_sounding_answer_counts),
+        cmocka_unit_test(a_late_backchannel_is_none),
         cmocka_unit_test(without_interruption_it_answers_afterwards),
         cmocka_unit_test(segments_wait_for_end_input),
         cmocka_unit_test(a_long_question_is_cut),

@@ -203,6 +203,31 @@ static void a_recordings_hiss_ends_nothing(void **state)
     free(x);
 }
 
+/* A few samples that are finite, but whose squares are not: what follows is heard as ever. */
+static void a_huge_sample_deafens_nobody(void **state)
+{
+    static const size_t places[] = { 0, SECOND / 2, SECOND };
+    static const float sizes[] = { 1e20f, 3e38f };
+
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        float *x = two_utterances(0.2f, 20.0f);
+        om_vad *vad = new_vad(0.5f, 500);
+        heard h;
+
+        for (size_t k = 0; k < 50 * MS; k++)
+            x[places[i / 2] + k] = k % 7 < 3 ? sizes[i % 2] : -sizes[i % 2];
+        listen_to(vad, x, 8 * SECOND, 1600, &h);
+        assert_true(h.n >= 3);
+        assert_int_equal(h.events[h.n - 3].kind, OM_VAD_START);
+        check_near(h.events[h.n - 3].at, SECOND * 11 / 2, 40, 40);
+        assert_int_equal(h.events[h.n - 1].kind, OM_VAD_STOP);
+        check_near(h.events[h.n - 1].at, SECOND * 13 / 2, 120, 60);
+        om_vad_free(vad);
+        free(x);
+    }
+}
+
 static void threshold_and_stop(void **state)
 {
     float *x = two_utterances(0.02f, 10.0f);
@@ -260,6 +285,7 @@ int main(void)
         cmocka_unit_test(silence_and_noise_are_not_speech),
         cmocka_unit_test(gets_used_to_a_new_noise),
         cmocka_unit_test(a_recordings_hiss_ends_nothing),
+        cmocka_unit_test(a_huge_sample_deafens_nobody),
         cmocka_unit_test(threshold_and_stop),
         cmocka_unit_test(refuses_what_it_must),
     };
