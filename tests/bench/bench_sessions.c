@@ -1,7 +1,8 @@
-/* bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]: the same sessions one at a time and all
- * at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
+/* bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]: the same sessions one at a
+ * time and all at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
  * asking for so long at its own moments, and the time from the end of a question to the first audio.
- * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header. TOKENS: most of an answer; random weights never stop by themselves. */
+ * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header; or text:WORDS, which is typed and spares the encoder and most of the
+ * prefill. TOKENS: most of an answer; random weights never stop by themselves. */
 #include "omni.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ enum { MOST = 255, RATE = 16000 };
 
 static float question[RATE * 30];
 static size_t n_question;
+static const char *typed;       /* instead, not NULL */
 static int max_tokens;
 
 static double cpu(void)
@@ -56,7 +58,8 @@ static void read_question(const char *path)
 
 static void ask(omni_session *s)
 {
-    if (omni_session_push_audio(s, question, n_question) || omni_session_end_input(s))
+    if (typed ? omni_session_push_text(s, typed)
+              : omni_session_push_audio(s, question, n_question) || omni_session_end_input(s))
         die();
 }
 
@@ -318,14 +321,16 @@ int main(int argc, char **argv)
     omni_model *model;
 
     max_tokens = argc > 7 ? (int)strtol(argv[7], NULL, 10) : 0;
-    if (argc < 3 || n < 1 || n > MOST || rounds < 0 || rounds > 64) {
-        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]\n");
+    typed = argc > 2 && strncmp(argv[2], "text:", 5) == 0 ? argv[2] + 5 : NULL;
+    if (argc < 3 || (typed && seconds > 0.0) || n < 1 || n > MOST || rounds < 0 || rounds > 64) {
+        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]\n");
         return 2;
     }
-    read_question(argv[2]);
+    if (!typed)
+        read_question(argv[2]);
     if (omni_model_load(argv[1], NULL, &model))
         die();
-    printf("%d sessions, %d threads, question of %.1f s\n", n, threads, (double)n_question / RATE);
+    printf("%d sessions, %d threads, question of %.1f s%s\n", n, threads, (double)n_question / RATE, typed ? " (typed)" : "");
     if (rounds)
         compare(model, n, threads, rounds);
     if (seconds > 0.0) {
