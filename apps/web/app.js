@@ -38,7 +38,7 @@ function actions(row) {
 function draw() {
   document.body.dataset.phase = state.phase;
   if ($('phase').textContent !== words[state.phase]) $('phase').textContent = words[state.phase];
-  $('talk-label').textContent = state.phase === 'closed' ? 'Start talking' : microphone ? 'Microphone off' : 'Microphone on';
+  $('talk-label').textContent = state.phase === 'closed' ? 'Start talking' : microphone ? 'Turn the microphone off' : 'Turn the microphone on';
   $('stop').disabled = !state.item && !state.response;
   const list = $('history');
   const low = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
