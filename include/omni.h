@@ -191,6 +191,9 @@ typedef struct omni_engine_params {
     bool layer0_sharing;/* speech decoder: one layer-0 q/k/v per token. Default true     */
     bool batching;      /* what several sessions need at once is computed at once, in all stages where that
                            pays; false: one session after another. Default true          */
+    int kv_unified;     /* one LLM KV cache for all slots (1): a token for each of them is one pass over the
+                           weights, but each looks past everybody's positions; or one for each (0).
+                           Default -1 = 0 for an LLM of less than 50 M weights on the CPU, else 1 */
 } omni_engine_params;
 
 OMNI_API omni_engine_params omni_engine_default_params(void);

@@ -8,14 +8,14 @@
 
 #include <limits.h>
 
-enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, ONE_THREAD_WEIGHTS = 50000000 };
+enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, SMALL_LLM = 50000000 };
 enum { CHUNKS = 4, MOST_PREFILLED = 1024 };
 enum { LOW_US = 100000 };   /* of sound that is left to play */
 
 omni_engine_params omni_engine_default_params(void)
 {
     return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true,
-                                  .batching = true };
+                                  .batching = true, .kv_unified = -1 };
 }
 
 /* ---- new -------------------------------------------------------------------- */
@@ -80,13 +80,23 @@ static int new_arrays(omni_engine *e)
     return OMNI_OK;
 }
 
-/* Threads meet at every operation. A model of a few million weights gains a few ms from a second one while the
- * machine is quiet, and loses seconds when another program takes that core away. */
+/* Its weights are read from the processor's caches, not from memory. */
+static bool is_small(const omni_model *m)
+{
+    return !m->use_gpu && om_lm_get_info(m->lm)->parameters <= SMALL_LLM;
+}
+
+/* Threads meet at every operation. A small model gains a few ms from a second one while the machine is quiet, and
+ * loses seconds when another program takes that core away. */
 static int compute_threads(const omni_engine *e)
 {
-    uint64_t weights = om_lm_get_info(e->model->lm)->parameters;
+    return e->params.n_threads || !is_small(e->model) ? e->params.n_threads : 1;
+}
 
-    return e->params.n_threads || e->model->use_gpu || weights > ONE_THREAD_WEIGHTS ? e->params.n_threads : 1;
+/* A small model gains nothing from one pass for all, and loses with every conversation that it has to look past. */
+static bool own_caches(const omni_engine *e)
+{
+    return e->params.kv_unified < 0 ? is_small(e->model) : !e->params.kv_unified;
 }
 
 static int new_stages(omni_engine *e)
@@ -101,7 +111,7 @@ static int new_stages(omni_engine *e)
     om_lm_params lm = { .n_slots = e->params.n_slots, .n_ctx_slot = e->params.n_ctx,
                         .n_prefix = prompt->begin.n + prompt->user.n,
                         .n_batch = e->n_prefill > chunk ? e->n_prefill : chunk,
-                        .f32 = m->force_f32 };
+                        .own_caches = own_caches(e), .f32 = m->force_f32 };
     int rc = om_device_new(compute_threads(e), m->use_gpu, &e->dev);
 
     if (!rc)

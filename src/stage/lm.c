@@ -16,7 +16,10 @@
  *   - weights that the CPU backend repacks are copied out of the file: mapping such a file as well
  *     would count its pages twice, so it is read instead.
  *
- * The cache is unified: all sequences live in one buffer, so the prompt prefix is shared, not copied.
+ * The cache, one of two: unified, where all sequences live in one buffer, the prompt prefix is shared, and a batch of
+ * any slots is one pass over the weights; but each position looks at every cell of everybody, if only to see that it is
+ * not its own. Or a buffer for each slot: it sees its own cells alone, but libllama computes only slots with
+ * consecutive numbers in one pass. The second is for models whose weights are read from the processor's caches.
  */
 #include "stage/lm.h"
 
@@ -233,7 +236,8 @@ static int new_context(om_lm *lm)
     struct llama_context_params params = llama_context_default_params();
     const om_lm_params *p = &lm->p;
 
-    params.n_ctx = (uint32_t)(p->n_slots * p->n_ctx_slot + p->n_prefix);
+    params.n_ctx = (uint32_t)(p->own_caches ? (p->n_slots + 1) * p->n_ctx_slot
+                                            : p->n_slots * p->n_ctx_slot + p->n_prefix);
     params.n_batch = params.n_ubatch = (uint32_t)(p->n_batch > p->n_slots ? p->n_batch : p->n_slots + 1);
     params.n_seq_max = (uint32_t)p->n_slots + 1;
     params.n_outputs_max = params.n_seq_max;     /* libllama reserves one per sequence */
@@ -241,7 +245,7 @@ static int new_context(om_lm *lm)
     params.flash_attn_type = p->f32 ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     if (p->f32)
         params.type_k = params.type_v = GGML_TYPE_F32;
-    params.kv_unified = true;
+    params.kv_unified = !p->own_caches;
     params.no_perf = true;
     om_log_capture();
     if (!om_torture_hit())
@@ -263,11 +267,11 @@ int om_lm_new(const om_lm_model *m, const om_lm_params *params, om_lm **out)
     int rc;
 
     if (params->n_slots < 1 || params->n_slots > OM_LM_MAX_SLOTS || params->n_ctx_slot < 1 ||
-        params->n_batch < 1 || params->n_prefix < 0 ||
-        params->n_ctx_slot > (INT32_MAX - params->n_prefix) / params->n_slots)
+        params->n_batch < 1 || params->n_prefix < 0 || params->n_prefix > params->n_ctx_slot ||
+        params->n_ctx_slot > INT32_MAX / (params->n_slots + 1))
         return om_fail(OMNI_ERR_ARG,
-                       "%d slots of %d positions, wanted 1..%d slots and at most %d positions in all",
-                       params->n_slots, params->n_ctx_slot, OM_LM_MAX_SLOTS, INT32_MAX);
+                       "%d slots of %d positions, %d of them a prefix, wanted 1..%d slots and at most %d positions in all",
+                       params->n_slots, params->n_ctx_slot, params->n_prefix, OM_LM_MAX_SLOTS, INT32_MAX);
     lm = om_calloc(1, sizeof *lm);
     if (!lm)
         return om_fail(OMNI_ERR_MEMORY, "language model: out of memory");
@@ -390,9 +394,12 @@ void om_lm_cut(om_lm *lm, int slot, int n_keep)
 
 void om_lm_copy_prefix(om_lm *lm, int slot, int n)
 {
+    int spare = lm->p.n_slots;
+
     om_lm_cut(lm, slot, 0);
-    llama_memory_seq_cp(lm->memory, lm->p.n_slots, slot, 0, n);
-    lm->used[slot] = n;
+    llama_memory_seq_cp(lm->memory, spare, slot, -1, -1);   /* between buffers only whole ones can be copied */
+    lm->used[slot] = lm->used[spare];
+    om_lm_cut(lm, slot, n);
 }
 
 /* One llama_decode of the n positions laid out in lm->pos, seq, wanted. */
@@ -466,8 +473,11 @@ int om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *
     }
     llama_set_embeddings(lm->ctx, true);
     rc = decode(lm, ids, NULL, n);
-    if (rc)
+    if (rc) {
+        for (int i = 0; i < n; i++)     /* what came before the failing pass stays in libllama's cache */
+            om_lm_cut(lm, slots[i], lm->pos[i]);
         return rc;
+    }
     for (int i = 0; i < n; i++)
         lm->used[slots[i]]++;
     for (int i = 0; i < n; i++) {

@@ -45,10 +45,11 @@ bool om_lm_is_end(const om_lm_model *m, int32_t id);     /* what the LLM's own f
 typedef struct om_lm_params {
     int n_slots;        /* 1..OM_LM_MAX_SLOTS */
     int n_ctx_slot;     /* positions per slot */
-    int n_prefix;       /* positions of the spare sequence, 0 = no spare sequence is used */
+    int n_prefix;       /* positions of the spare sequence, at most n_ctx_slot; 0 = none is used */
     int n_batch;        /* most positions of one prefill */
     int n_threads;
     void *threadpool;   /* om_device_threadpool, or NULL */
+    bool own_caches;    /* a KV cache for each slot; else one for all (lm.c) */
     bool f32;           /* cache and attention in f32 (comparisons with oracles); else f16 */
 } om_lm_params;
 int  om_lm_new(const om_lm_model *m, const om_lm_params *params, om_lm **out);
@@ -66,7 +67,7 @@ int  om_lm_used(const om_lm *lm, int slot);
 /* Keeps the first n_keep positions; none when the model's memory can not be cut in the middle
  * (recurrent models): look at om_lm_used afterwards. */
 void om_lm_cut(om_lm *lm, int slot, int n_keep);
-/* The slot becomes a copy of the spare sequence's first n positions (no data moves). */
+/* The slot becomes a copy of the spare sequence's first n positions. */
 void om_lm_copy_prefix(om_lm *lm, int slot, int n);
 
 /* Prefill without outputs: either ids or rows [n][D] (the other NULL), n <= n_batch.

@@ -13,6 +13,7 @@
 enum { WIDTH = 64, CTX = 96, BATCH = 16 };
 
 static om_lm_model *model;
+static bool own_caches;      /* every test runs with either kind of KV cache */
 
 static int load_file(const char *name, om_lm_model **out)
 {
@@ -47,7 +48,8 @@ static int unload(void **state)
 static om_lm *new_lm(int n_slots, bool f32)
 {
     om_lm_params params = {
-        .n_slots = n_slots, .n_ctx_slot = CTX, .n_prefix = 8, .n_batch = BATCH, .n_threads = 1, .f32 = f32
+        .n_slots = n_slots, .n_ctx_slot = CTX, .n_prefix = 8, .n_batch = BATCH, .n_threads = 1, .f32 = f32,
+        .own_caches = own_caches
     };
     om_lm *lm = NULL;
 
@@ -270,6 +272,7 @@ static void an_interruption_leaves_no_trace(void **state)
     generate(lm, 0, prompt, N_PROMPT, 4, N_TOKENS, a, ha);
     om_lm_cut(lm, 0, 0);
     om_lm_set_abort(lm, give_up, NULL);
+    polls = 0;
     give_up_at = 1 << 30;
     assert_int_equal(om_lm_prefill(lm, 0, prompt, NULL, 4), OMNI_OK);
     nodes = polls;
@@ -329,11 +332,60 @@ static void temperature_gives_the_softmax(void **state)
     om_lm_free(lm);
 }
 
+/* Of two passes, as the slots are not neighbours, the second is interrupted: the first leaves no trace either. */
+static void an_interrupted_step_is_none(void **state)
+{
+    om_lm *lm = new_lm(3, true);
+    int slots[2] = { 0, 2 }, nodes;
+    int32_t ids[2] = { prompt[3], prompt[4] }, plain[2], again[2];
+
+    (void)state;
+    for (int k = 0; k < 2; k++)
+        assert_int_equal(om_lm_prefill(lm, slots[k], prompt + k, NULL, 3), OMNI_OK);
+    polls = 0;
+    give_up_at = 1 << 30;
+    om_lm_set_abort(lm, give_up, NULL);
+    assert_int_equal(om_lm_step(lm, 2, slots, ids, plain, NULL), OMNI_OK);
+    nodes = polls;
+    for (int k = 1; k <= nodes; k += 5) {
+        om_lm_cut(lm, 0, 3);
+        om_lm_cut(lm, 2, 3);
+        give_up_at = k;
+        polls = 0;
+        assert_int_equal(om_lm_step(lm, 2, slots, ids, again, NULL), OMNI_ERR_STATE);
+        assert_true(om_lm_used(lm, 0) == 3 && om_lm_used(lm, 2) == 3);
+    }
+    om_lm_set_abort(lm, NULL, NULL);
+    assert_int_equal(om_lm_step(lm, 2, slots, ids, again, NULL), OMNI_OK);
+    assert_memory_equal(plain, again, sizeof plain);
+    om_lm_free(lm);
+}
+
+/* What others hold in their slots is not seen: the same bits with and without them where caches are of one's own, and
+ * the same tokens, the rows within rounding, where they are not. */
+static void others_are_not_seen(void **state)
+{
+    om_lm *lm = new_lm(3, true);
+    int32_t a[N_TOKENS], b[N_TOKENS];
+    static float ha[N_TOKENS * WIDTH], hb[N_TOKENS * WIDTH];
+
+    (void)state;
+    generate(lm, 1, prompt, N_PROMPT, 4, N_TOKENS, a, ha);
+    om_lm_cut(lm, 1, 0);
+    generate(lm, 0, prompt + 3, N_PROMPT - 3, 4, N_TOKENS, b, hb);
+    generate(lm, 2, prompt + 5, N_PROMPT - 5, 4, N_TOKENS, b, hb);
+    generate(lm, 1, prompt, N_PROMPT, 4, N_TOKENS, b, hb);
+    assert_memory_equal(a, b, sizeof a);
+    assert_true(difference(ha, hb, N_TOKENS * WIDTH) <= (own_caches ? 0.0f : 1e-4f));
+    om_lm_free(lm);
+}
+
 /* Two prompts of other lengths in one pass, beside what a third slot holds: the tokens of two passes. */
 static void several_prompts_in_one_pass(void **state)
 {
     enum { A = 9, B = 5 };
-    om_lm_params params = { .n_slots = 3, .n_ctx_slot = 64, .n_batch = 16, .n_threads = 1, .f32 = true };
+    om_lm_params params = { .n_slots = 3, .n_ctx_slot = 64, .n_batch = 16, .n_threads = 1, .f32 = true,
+                            .own_caches = own_caches };
     int slots[2] = { 2, 0 }, lengths[2] = { A - 1, B - 1 };
     int32_t both[A + B - 2], next[2][2];
     om_lm *lm = NULL;
@@ -376,8 +428,13 @@ int main(void)
         cmocka_unit_test(several_prompts_in_one_pass),
         cmocka_unit_test(limits),
         cmocka_unit_test(an_interruption_leaves_no_trace),
+        cmocka_unit_test(an_interrupted_step_is_none),
+        cmocka_unit_test(others_are_not_seen),
         cmocka_unit_test(temperature_gives_the_softmax),
     };
 
-    return cmocka_run_group_tests(tests, load, unload);
+    int failed = cmocka_run_group_tests_name("one cache for all", tests, load, unload);
+
+    own_caches = true;
+    return failed + cmocka_run_group_tests_name("a cache for each", tests, load, unload);
 }

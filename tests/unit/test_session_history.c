@@ -124,24 +124,25 @@ static void sharing_of_layer_0_changes_nothing(void **state)
     forget_answer(&plain);
 }
 
-/* Five at once, two turns each, in one pass per stage and one after another. */
+/* Five at once, two turns each: one after another, in one pass per stage, and that with one KV cache for all. */
 static void batching_changes_nothing(void **state)
 {
-    enum { N = 5 };
+    enum { N = 5, WAYS = 3 };
     omni_engine_params params = omni_engine_default_params();
-    answer answers[2][2][N];
-    int steps[2] = {0};
+    answer answers[WAYS][2][N];
+    int steps[WAYS] = {0};
 
     (void)state;
     memset(answers, 0, sizeof answers);
     params.n_slots = N;
     params.n_threads = 1;
     params.prefill_chunk = 12;
-    for (int batching = 0; batching < 2; batching++) {
+    for (int way = 0; way < WAYS; way++) {
         omni_session *sessions[N];
         omni_engine *engine;
 
-        params.batching = batching;
+        params.batching = way > 0;
+        params.kv_unified = way > 1;
         assert_int_equal(omni_engine_new(model, &params, &engine), OMNI_OK);
         for (int i = 0; i < N; i++)
             sessions[i] = new_session(engine, 6 + i);
@@ -155,11 +156,11 @@ static void batching_changes_nothing(void **state)
                 else
                     ask_sound(sessions[i], i + turn);
             }
-            for (; running; steps[batching]++) {
+            for (; running; steps[way]++) {
                 running = 0;
                 assert_int_equal(omni_engine_step(engine), OMNI_OK);
                 for (int i = 0; i < N; i++)
-                    running += !listen_to(sessions[i], &answers[batching][turn][i], &begun[i]);
+                    running += !listen_to(sessions[i], &answers[way][turn][i], &begun[i]);
             }
         }
         for (int i = 0; i < N; i++)
@@ -170,9 +171,11 @@ static void batching_changes_nothing(void **state)
     for (int turn = 0; turn < 2; turn++)
         for (int i = 0; i < N; i++) {
             assert_int_equal(answers[0][turn][i].end, OMNI_EVENT_END);
-            assert_same_answer(&answers[0][turn][i], &answers[1][turn][i]);
+            for (int way = 1; way < WAYS; way++) {
+                assert_same_answer(&answers[0][turn][i], &answers[way][turn][i]);
+                forget_answer(&answers[way][turn][i]);
+            }
             forget_answer(&answers[0][turn][i]);
-            forget_answer(&answers[1][turn][i]);
         }
 }
 
