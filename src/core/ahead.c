@@ -15,30 +15,16 @@
 #include "base/status.h"
 #include "core/listen.h"
 #include "core/objects.h"
+#include "core/order.h"
 #include "core/turn.h"
 
 enum { MOST_HELD = 32 };    /* tokens whose text and sound may be held back */
 
 /* ---- room ----------------------------------------------------------------------- */
 
-static bool is_begun(const omni_session *s)
+void om_ahead_look(omni_engine *e, int64_t now)
 {
-    return s && !s->ahead && s->state > OM_LISTEN && s->state < OM_DONE;
-}
-
-/* Not for its receiver, but for us. */
-static bool waits_for_first(const omni_session *s)
-{
-    int64_t first = s->params.speech ? s->stats.t_first_audio : s->stats.t_first_text;
-
-    return first == 0 && om_queue_has_room(s->events, 2, 0);
-}
-
-void om_ahead_look(omni_engine *e)
-{
-    e->room = om_busyness_share(&e->busyness, om_now_us()) < e->most_busy;
-    for (int i = 0; i < e->params.n_slots && e->room; i++)
-        e->room = !is_begun(e->sessions[i]) || !waits_for_first(e->sessions[i]);
+    e->room = om_busyness_share(&e->busyness, now) < e->most_busy && !e->one_waits;
 }
 
 void om_ahead_count(omni_engine *e, int64_t since, bool moved)
@@ -47,7 +33,7 @@ void om_ahead_count(omni_engine *e, int64_t since, bool moved)
 
     e->ends_begun = false;
     for (int i = 0; i < e->params.n_slots; i++)
-        e->ends_begun = e->ends_begun || is_begun(e->sessions[i]);
+        e->ends_begun = e->ends_begun || om_order_is_begun(e->sessions[i]);
     if (moved && (begun || e->ends_begun))
         om_busyness_add(&e->busyness, since, om_now_us());
 }

@@ -9,8 +9,8 @@
 
 #include "omni.h"
 
-/* Before each step: do turns that were begun leave room for others (engine.room)? */
-void om_ahead_look(omni_engine *e);
+/* Before each step, after om_order_look: do turns that were begun leave room for others (engine.room)? */
+void om_ahead_look(omni_engine *e, int64_t now);
 /* After it: what it spent from then on. moved: whether there was work. */
 void om_ahead_count(omni_engine *e, int64_t since, bool moved);
 

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "core/ahead.h"
 #include "core/objects.h"
+#include "core/order.h"
 
 /* ---- one token ---------------------------------------------------------------- */
 
@@ -22,6 +23,8 @@ static bool can_answer(omni_session *s)
     if (!rc && s->params.speech)
         rc = om_voice_collect(s);
     om_turn_trouble(s, rc);
+    if (om_order_rests(s))
+        return false;
     return rc == OMNI_OK && (s->ahead ? om_ahead_goes_on(s) : om_queue_has_room(s->events, 2, 0));
 }
 

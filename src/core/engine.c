@@ -4,13 +4,13 @@
 #include "core/ahead.h"
 #include "core/listen.h"
 #include "core/objects.h"
+#include "core/order.h"
 #include "core/turn.h"
 
 #include <limits.h>
 
 enum { CHUNK_CPU = 64, CHUNK_GPU = 512, TURNS_THAT_FIT = 4, USUAL_ANSWER = 256, SMALL_LLM = 50000000 };
 enum { CHUNKS = 4, MOST_PREFILLED = 1024 };
-enum { LOW_US = 100000 };   /* of sound that is left to play */
 
 omni_engine_params omni_engine_default_params(void)
 {
@@ -250,25 +250,6 @@ static int advance_or_stop(omni_session *s)
     return OMNI_OK;
 }
 
-/* Its first sound is out, the next is not: by the clock little is left to play. It does not wait for its receiver. */
-static bool runs_low(const omni_session *s, int64_t now)
-{
-    double us = 1e6 / (double)s->engine->model->hp.voc.sample_rate;
-
-    return s->state == OM_ANSWER && !s->ahead && s->stats.t_first_audio > 0 && om_queue_has_room(s->events, 2, 0) &&
-           (double)s->voice.n_posted * us - (double)(now - s->started_at - s->stats.t_first_audio) < LOW_US;
-}
-
-/* The first packet of an answer is short, encoder and prompts of others may take longer: then a step goes to answers
- * alone, a token's sound lasts long. Never two in a row: a machine too slow to speak in real time would hear nobody. */
-static bool must_hurry(const omni_engine *e, int64_t now)
-{
-    for (int i = 0; i < e->params.n_slots && !e->hurries; i++)
-        if (e->sessions[i] && runs_low(e->sessions[i], now))
-            return true;
-    return false;
-}
-
 int omni_engine_step(omni_engine *e)
 {
     int moved = OMNI_AGAIN;
@@ -278,8 +259,8 @@ int omni_engine_step(omni_engine *e)
     if (!e)
         return om_fail(OMNI_ERR_ARG, "omni_engine_step: engine may not be NULL");
     n_events = e->n_events;
-    om_ahead_look(e);
-    e->hurries = must_hurry(e, start);
+    om_order_look(e, start);
+    om_ahead_look(e, start);
     if (e->hurries)
         moved = OMNI_OK;    /* others may have been left out */
     for (int i = 0; i < e->params.n_slots; i++) {

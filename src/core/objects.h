@@ -59,7 +59,10 @@ struct omni_engine {
     om_busyness busyness;       /* of turns that were begun */
     double most_busy;           /* share of a second from which on nothing is prepared ahead */
     bool room;                  /* something may be, in this step */
-    bool hurries;               /* this step is for answers alone */
+    /* the order of this step's work (order.h) */
+    int64_t looked_at;          /* µs */
+    bool hurries;               /* it is for answers alone */
+    bool one_waits;             /* somebody waits for a first sound */
     bool ends_begun;            /* the last step left turns that were begun */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
     int n_prefill;              /* most positions of several sessions in a prefill batch */

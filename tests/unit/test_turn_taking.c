@@ -804,45 +804,6 @@ static void a_preparation_gives_way(void **state)
     omni_engine_free(engine);
 }
 
-/* An answer that is about to run dry has every other step for itself, and the other question is heard nonetheless. */
-static void answers_do_not_run_dry(void **state)
-{
-    omni_engine *engine = new_engine(model, 2, 0);
-    omni_session *s = new_session(engine, 200), *other = new_session(engine, TOKENS);
-    int hurried = 0, plain = 0;
-    omni_event e;
-    answer a;
-
-    (void)state;
-    om_encoder_set_slice(engine->encoder, 1.0);     /* half a layer */
-    ask_sound(s, 1);
-    while (s->stats.t_first_audio == 0)
-        assert_int_equal(omni_engine_step(engine), OMNI_OK);
-    s->started_at -= 1000000000;        /* so long ago that all of it was played */
-    ask_sound(other, 2);
-    while (other->state <= OM_ENCODE) {
-        int64_t spent = other->stats.t_encoder;
-        int n_tokens = s->n_tokens;
-
-        assert_int_equal(omni_engine_step(engine), OMNI_OK);
-        assert_int_equal(s->n_tokens, n_tokens + 1);
-        if (engine->hurries)
-            assert_int_equal(other->stats.t_encoder, spent);
-        hurried += engine->hurries;
-        plain += !engine->hurries;
-        while (omni_session_next_event(s, &e) == OMNI_OK)
-            assert_true(e.type < OMNI_EVENT_END);
-    }
-    assert_true(hurried > 1 && plain > 1 && abs(hurried - plain) <= 1);
-    omni_session_cancel(s);
-    finish(other, &a);
-    assert_int_equal(a.end, OMNI_EVENT_END);
-    forget_answer(&a);
-    omni_session_free(s);
-    omni_session_free(other);
-    omni_engine_free(engine);
-}
-
 /* What can fail fails, once each: set_turns refuses and changes nothing; a preparation that fails is not noticed; a
  * turn that fails ends FAILED, and the next is as ever. */
 static void failures_leave_it_whole(void **state)
@@ -921,7 +882,6 @@ int main(void)
         cmocka_unit_test(a_long_question_is_cut),
         cmocka_unit_test(an_idle_receiver_stops_the_ear),
         cmocka_unit_test(a_preparation_gives_way),
-        cmocka_unit_test(answers_do_not_run_dry),
         cmocka_unit_test(failures_leave_it_whole),
     };
 
