@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 64, TICK_MS = 250, GOODBYE_SECONDS = 5 };
+enum { EVENTS = 64, TICK_MS = 250, TRIM_SECONDS = 10, GOODBYE_SECONDS = 5 };
 
 /* ---- what all files use ------------------------------------------------------------------------ */
 
@@ -120,9 +120,27 @@ static void say_goodbye(srv *server)
     }
 }
 
+/* A session's rings and windows are megabytes. By default glibc learns from the first one freed to keep such blocks in
+ * its heaps, where those of later sessions find no gap that fits, and the process grows for hours. */
+static void give_back_large_blocks(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+#endif
+}
+
+/* Small ones of many sizes come and go between those that stay; what is free between them is a page here and there. Takes
+ * half a millisecond. */
+static void give_back_free_pages(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static void loop(srv *server)
 {
-    double ticked = srv_now();
+    double ticked = srv_now(), trimmed = ticked;
     while (!server->options->stop()) {
         if (server->options->drain()) server->draining = true;
         if (server->draining && !server->sockets && !server->chats) break;
@@ -134,6 +152,9 @@ static void loop(srv *server)
         srv_chats_tick(server);
         srv_chats_drain(server);
         srv_sockets_sweep(server);
+        if (ticked - trimmed < TRIM_SECONDS) continue;
+        trimmed = ticked;
+        give_back_free_pages();
     }
     say_goodbye(server);
 }
@@ -157,15 +178,6 @@ static void name_model(srv *server)
 {
     const char *name = server->options->alias ? server->options->alias : server->info->name;
     server->model_name = name && *name ? name : "llama-omni";
-}
-
-/* A session's rings and windows are megabytes. By default glibc learns from the first one freed to keep such blocks in
- * its heaps, where those of later sessions find no gap that fits, and the process grows for hours. */
-static void give_back_large_blocks(void)
-{
-#ifdef __GLIBC__
-    mallopt(M_MMAP_THRESHOLD, 128 << 10);
-#endif
 }
 
 int srv_run(const srv_options *options, const omni_model *model)
