@@ -148,6 +148,8 @@ typedef struct omni_model_info {
     int decoder_width, decoder_layers, units;
     int samples_per_frame;       /* vocoder hop                                  */
     int vocoder_lookahead;       /* samples of future the exact audio waits for  */
+    const char *tools_prompt;    /* how the model is told of tools, for a preamble: {tools} stands for their
+                                    JSON, one per line. NULL: it calls none         */
 } omni_model_info;
 
 /* path: a model directory, or its LLM file (the "-speech-" file is found beside
@@ -229,6 +231,11 @@ typedef struct omni_session_params {
                              lower first-sound latency; inexact until a cross-fade
                              within the first second, exact from there on. Default false */
     bool  keep_history;   /* multi-turn. Default true                                   */
+    const char *preamble; /* UTF-8 that stands before a question in the prompt, such as the tools that may be
+                             called; again only when the turn that had it was forgotten. Copied. Default NULL */
+    bool  calls;          /* an answer that begins with { or [ is a call of a tool: text without speech.
+                             Default false                                              */
+    const char *grammar;  /* GBNF (llama.cpp's --grammar) that an answer must follow. Copied. Default NULL */
 } omni_session_params;
 
 OMNI_API omni_session_params omni_session_default_params(void);
