@@ -40,6 +40,11 @@ struct om_lm_model {
     char description[128];
 };
 
+struct om_lm_grammar {
+    struct llama_sampler *rules;
+    llama_token_data *candidates;       /* [vocab] */
+};
+
 struct om_lm {
     const om_lm_model *m;
     struct llama_context *ctx;
@@ -47,6 +52,7 @@ struct om_lm {
     om_lm_params p;
     int *used;                          /* [n_slots + 1] */
     struct llama_sampler **sampler, **kept;     /* [n_slots], NULL = greedy */
+    om_lm_grammar **grammar;            /* [n_slots], NULL = none */
     /* one batch, as llama_batch wants it: [n_batch] each */
     llama_pos *pos;
     int32_t *n_seq;
@@ -217,12 +223,13 @@ static int new_arrays(om_lm *lm)
     lm->used = om_calloc((size_t)lm->p.n_slots + 1, sizeof *lm->used);
     lm->sampler = om_calloc((size_t)lm->p.n_slots, sizeof *lm->sampler);
     lm->kept = om_calloc((size_t)lm->p.n_slots, sizeof *lm->kept);
+    lm->grammar = om_calloc((size_t)lm->p.n_slots, sizeof *lm->grammar);
     lm->pos = om_calloc(n, sizeof *lm->pos);
     lm->n_seq = om_calloc(n, sizeof *lm->n_seq);
     lm->seq = om_calloc(n, sizeof *lm->seq);
     lm->seq_of = om_calloc(n, sizeof *lm->seq_of);
     lm->wanted = om_calloc(n, sizeof *lm->wanted);
-    if (!lm->used || !lm->sampler || !lm->kept || !lm->pos || !lm->n_seq || !lm->seq || !lm->seq_of || !lm->wanted)
+    if (!lm->used || !lm->sampler || !lm->kept || !lm->grammar || !lm->pos || !lm->n_seq || !lm->seq || !lm->seq_of || !lm->wanted)
         return om_fail(OMNI_ERR_MEMORY, "no memory for %d slots of the language model", lm->p.n_slots);
     for (size_t i = 0; i < n; i++) {
         lm->n_seq[i] = 1;
@@ -288,11 +295,21 @@ int om_lm_new(const om_lm_model *m, const om_lm_params *params, om_lm **out)
     return OMNI_OK;
 }
 
+void om_lm_grammar_free(om_lm_grammar *g)
+{
+    if (!g)
+        return;
+    llama_sampler_free(g->rules);
+    om_free(g->candidates);
+    om_free(g);
+}
+
 void om_lm_free(om_lm *lm)
 {
     if (!lm)
         return;
-    for (int i = 0; lm->sampler && lm->kept && i < lm->p.n_slots; i++) {
+    for (int i = 0; lm->sampler && lm->kept && lm->grammar && i < lm->p.n_slots; i++) {
+        om_lm_grammar_free(lm->grammar[i]);
         llama_sampler_free(lm->sampler[i]);
         llama_sampler_free(lm->kept[i]);
     }
@@ -301,6 +318,7 @@ void om_lm_free(om_lm *lm)
     om_free(lm->used);
     om_free(lm->sampler);
     om_free(lm->kept);
+    om_free(lm->grammar);
     om_free(lm->pos);
     om_free(lm->n_seq);
     om_free(lm->seq);
@@ -360,6 +378,74 @@ void om_lm_restore_sampling(om_lm *lm, int slot)
     lm->kept[slot] = NULL;
 }
 
+int om_lm_grammar_new(const om_lm_model *m, const char *gbnf, om_lm_grammar **out)
+{
+    om_lm_grammar *g = om_calloc(1, sizeof *g);
+
+    if (g)
+        g->candidates = om_calloc((size_t)m->info.vocab, sizeof *g->candidates);
+    if (!g || !g->candidates) {
+        om_lm_grammar_free(g);
+        return om_fail(OMNI_ERR_MEMORY, "no memory for a grammar");
+    }
+    om_log_capture();
+    g->rules = llama_sampler_init_grammar(m->vocab, gbnf, "root");
+    if (!g->rules) {
+        om_lm_grammar_free(g);
+        return om_fail(OMNI_ERR_ARG, "the grammar is not understood: %s", om_log_error());
+    }
+    *out = g;
+    return OMNI_OK;
+}
+
+void om_lm_set_grammar(om_lm *lm, int slot, om_lm_grammar *grammar)
+{
+    om_lm_grammar_free(lm->grammar[slot]);
+    lm->grammar[slot] = grammar;
+}
+
+void om_lm_begin_answer(om_lm *lm, int slot)
+{
+    if (lm->grammar[slot])
+        llama_sampler_reset(lm->grammar[slot]->rules);
+}
+
+/* The token with the largest logit that is left; -1: the grammar left none. */
+static int32_t best_of(const llama_token_data_array *all)
+{
+    float best = -INFINITY;
+    int32_t at = -1;
+
+    for (size_t i = 0; i < all->size; i++)
+        if (all->data[i].logit > best) {
+            best = all->data[i].logit;
+            at = all->data[i].id;
+        }
+    return at;
+}
+
+/* Where the rules leave no token of this vocabulary the answer ends. */
+static int32_t pick_by_rules(const om_lm *lm, int slot, const float *logits)
+{
+    om_lm_grammar *g = lm->grammar[slot];
+    llama_token_data_array all = { g->candidates, (size_t)lm->m->info.vocab, -1, false };
+    int32_t id;
+
+    for (int32_t i = 0; i < lm->m->info.vocab; i++)
+        all.data[i] = (llama_token_data){ i, logits[i], 0.0f };
+    llama_sampler_apply(g->rules, &all);
+    id = best_of(&all);
+    if (id < 0)
+        return llama_vocab_eos(lm->m->vocab);
+    if (lm->sampler[slot]) {
+        llama_sampler_apply(lm->sampler[slot], &all);
+        id = all.data[all.selected].id;
+        llama_sampler_accept(lm->sampler[slot], id);
+    }
+    llama_sampler_accept(g->rules, id);
+    return id;
+}
+
 static int32_t greedy(const float *logits, int n)
 {
     float best = -INFINITY;
@@ -371,6 +457,13 @@ static int32_t greedy(const float *logits, int n)
             at = i;
         }
     return at;
+}
+
+static int32_t pick(const om_lm *lm, int slot, int i, const float *logits)
+{
+    if (lm->grammar[slot])
+        return pick_by_rules(lm, slot, logits);
+    return lm->sampler[slot] ? llama_sampler_sample(lm->sampler[slot], lm->ctx, i) : greedy(logits, lm->m->info.vocab);
 }
 
 /* ---- positions -------------------------------------------------------------- */
@@ -489,8 +582,7 @@ int om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *
         if (hidden)
             memcpy(hidden + (size_t)i * width, row, width * sizeof *row);
         if (next)
-            next[i] = lm->sampler[slots[i]] ? llama_sampler_sample(lm->sampler[slots[i]], lm->ctx, i)
-                                            : greedy(logits, lm->m->info.vocab);
+            next[i] = pick(lm, slots[i], i, logits);
     }
     return OMNI_OK;
 }

@@ -62,6 +62,14 @@ int  om_lm_set_sampling(om_lm *lm, int slot, const om_sampling *s);
 int  om_lm_keep_sampling(om_lm *lm, int slot);
 void om_lm_restore_sampling(om_lm *lm, int slot);
 
+/* A grammar that answers must follow (GBNF, rule "root"). ERR_ARG: not understood; ERR_MEMORY. */
+typedef struct om_lm_grammar om_lm_grammar;
+int  om_lm_grammar_new(const om_lm_model *m, const char *gbnf, om_lm_grammar **out);
+void om_lm_grammar_free(om_lm_grammar *grammar);         /* one that no slot took; NULL is allowed */
+/* Takes it over, for steps from the next om_lm_begin_answer on; NULL: none. */
+void om_lm_set_grammar(om_lm *lm, int slot, om_lm_grammar *grammar);
+void om_lm_begin_answer(om_lm *lm, int slot);            /* the next step's token is an answer's first */
+
 /* Sequence bookkeeping. Positions are counted per slot; slot n_slots is the spare one. */
 int  om_lm_used(const om_lm *lm, int slot);
 /* Keeps the first n_keep positions; none when the model's memory can not be cut in the middle
