@@ -15,6 +15,12 @@
     "provides, and assist the user with a variety of tasks using natural language."
 #define HEADER(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
 
+/* In the format that Llama 3.1 was trained to call functions in. */
+#define TOOLS_TEXT \
+    "These functions can be called:\n{tools}\n\nWhere one of them helps to answer, respond only with a JSON object in the " \
+    "format {\"name\": function name, \"parameters\": dictionary of argument names and their values}; several calls are " \
+    "separated by \"; \". Otherwise answer in plain words.\n\n"
+
 /* LLaMA-Omni on Llama-3.1-8B with Whisper-large-v3. */
 static const om_synth_shape shape_8b = {
     .name = "llama-omni-8b-random",
@@ -37,7 +43,7 @@ static const om_synth_shape shape_8b = {
                    .speech_suffix = "\nPlease directly answer the questions in the user's speech.<|eot_id|>"
                                     HEADER("assistant"),
                    .text_prefix = "", .text_suffix = "<|eot_id|>" HEADER("assistant"),
-                   .turn_end = "<|eot_id|>", .add_bos = true},
+                   .turn_end = "<|eot_id|>", .add_bos = true, .tools = TOOLS_TEXT},
     },
 };
 
