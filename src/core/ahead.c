@@ -44,7 +44,9 @@ static bool may_prepare(const omni_session *s)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
     int before = s->script.n;
-    int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n;
+    const om_piece *preamble = om_turn_untold(s);
+    int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n +
+                 (preamble ? preamble->n : 0);
 
     return s->engine->room && s->state <= OM_LISTEN && !s->ahead && s->ear.params.answer && s->ear.params.speculate &&
            atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || before == 0) &&
@@ -98,7 +100,7 @@ int om_ahead_answer(omni_session *s)
 bool om_ahead_goes_on(const omni_session *s)
 {
     return s->engine->room && s->n_tokens < MOST_HELD &&
-           (s->params.speech ? s->voice.n_held < om_voice_packet(s) : s->text.n == 0);
+           (om_turn_speaks_up(s) ? s->voice.n_held < om_voice_packet(s) : s->text.n == 0);
 }
 
 void om_ahead_becomes_turn(omni_session *s)

@@ -10,6 +10,8 @@
 #include "core/objects.h"
 #include "core/order.h"
 
+#include <string.h>
+
 /* ---- one token ---------------------------------------------------------------- */
 
 /* The receiver sets the pace: no new token before the last one's text and sound found room. */
@@ -28,6 +30,15 @@ static bool can_answer(omni_session *s)
     return rc == OMNI_OK && (s->ahead ? om_ahead_goes_on(s) : om_queue_has_room(s->events, 2, 0));
 }
 
+/* The first letter tells a call from speech, before anything of it is spoken. */
+static void look_at_opening(omni_session *s, const char *bytes, int n)
+{
+    for (int i = 0; i < n && !s->opened; i++) {
+        s->opened = !strchr(" \t\n\v\f\r", bytes[i]);
+        s->silent = s->opened && s->params.calls && (bytes[i] == '{' || bytes[i] == '[');
+    }
+}
+
 static int show_text(omni_session *s, int32_t token)
 {
     char bytes[256];
@@ -36,6 +47,7 @@ static int show_text(omni_session *s, int32_t token)
     if (n > (int)sizeof bytes)
         return om_fail(OMNI_ERR_MODEL, "token %d is a text of %d bytes, wanted at most %zu", (int)token, n,
                        sizeof bytes);
+    look_at_opening(s, bytes, n);
     rc = om_text_push(&s->text, bytes, (size_t)n);
     return rc ? rc : om_turn_post_text(s);
 }
@@ -68,7 +80,7 @@ static int take_token(omni_session *s, int32_t token, const float *hidden)
         rc = om_script_add_ids(&s->script, &token, 1);
     if (!rc && !stop)
         rc = show_text(s, token);
-    if (rc >= 0 && s->params.speech)
+    if (rc >= 0 && om_turn_speaks_up(s))
         rc = om_speech_decoder_push(s->engine->decoder, s->slot, hidden);
     return rc < 0 ? rc : OMNI_OK;
 }
@@ -94,7 +106,7 @@ static void speak_tokens(omni_engine *e, int n)
     int n_speaking = 0, rc;
 
     for (int i = 0; i < n; i++)
-        if (e->batch[i]->params.speech && e->batch[i]->state == OM_ANSWER)
+        if (om_turn_speaks_up(e->batch[i]) && e->batch[i]->state == OM_ANSWER)
             e->batch[n_speaking++] = e->batch[i];
     if (!n_speaking)
         return;

@@ -46,7 +46,7 @@ static int append(omni_session *s, const char *question, size_t n_question, cons
 {
     const om_prompt *prompt = &s->engine->model->prompt;
     int before = s->script.n, most = s->engine->params.n_ctx / 2;
-    int rc = om_prompt_ask_text(prompt, &s->script, s->turn, question, n_question);
+    int rc = om_prompt_ask_text(prompt, &s->script, s->turn, NULL, question, n_question);
 
     if (!rc)
         rc = om_prompt_add_answer(prompt, &s->script, answer, n_answer);

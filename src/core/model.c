@@ -102,6 +102,7 @@ static int describe(omni_model *m)
     if (!m->name)
         return om_fail(OMNI_ERR_MEMORY, "%s: out of memory", m->files.llm);
     m->info = (omni_model_info){
+        .tools_prompt = hp->prompt.tools[0] ? hp->prompt.tools : NULL,
         .name = m->name,
         .llm_path = m->files.llm,
         .speech_path = m->files.speech,

@@ -84,6 +84,12 @@ struct omni_engine {
     int n_served;
 };
 
+/* What a session keeps of the texts among its parameters. */
+typedef struct om_texts {
+    char *preamble, *grammar;   /* NULL: none */
+    om_piece ids;               /* of the preamble */
+} om_texts;
+
 typedef enum om_state {
     OM_IDLE,        /* nothing asked, nothing heard                       */
     OM_LISTEN,      /* audio comes in: to mel                             */
@@ -103,7 +109,8 @@ enum { OM_ASK_NONE, OM_ASK_AUDIO, OM_ASK_TEXT };    /* omni_session.question */
 struct omni_session {
     omni_engine *engine;
     int slot;
-    omni_session_params params;
+    omni_session_params params;     /* its texts are those of `texts` */
+    om_texts texts;
 
     /* Shared with the thread that asks. The fields below `question` are written before it, read after it. */
     om_ring *input;
@@ -137,6 +144,8 @@ struct omni_session {
     om_state state;
     int64_t started_at;             /* asked_at of the running turn */
     uint32_t turn;                  /* number of the running turn, or of the next */
+    bool told;                      /* the preamble stands in turn told_in, if that is still in the script */
+    uint32_t told_in;
     int script_before;              /* script.n before the question */
     int answer_at;                  /* script position of the first answer token */
     int n_tokens;                   /* picked in this answer, the end token included */
@@ -145,6 +154,7 @@ struct omni_session {
     char why[256];                  /* its text */
     bool has_answer;                /* the script ends with an answer that was spoken: trim may cut it */
     bool spoke;                     /* that turn's answers had speech */
+    bool opened, silent;            /* the answer has a first letter; it says that this is a call: no speech */
     omni_stats stats;               /* of the running turn */
 };
 

@@ -11,6 +11,7 @@
 #include "core/order.h"
 
 #include "core/objects.h"
+#include "core/turn.h"
 
 enum {
     LOW_US = 100000,    /* of sound left to play: the answer is about to run dry */
@@ -29,7 +30,7 @@ static bool waits_for_first(const omni_session *s)
 {
     if (!om_order_is_begun(s) || !om_queue_has_room(s->events, 2, 0))
         return false;
-    return (s->params.speech ? s->stats.t_first_audio : s->stats.t_first_text) == 0;
+    return (om_turn_speaks_up(s) ? s->stats.t_first_audio : s->stats.t_first_text) == 0;
 }
 
 /* By the clock, as if it had been played since it came. */

@@ -59,6 +59,8 @@ int om_prompt_new(const om_lm_model *lm, const om_hparams *hp, om_prompt *out)
     memcpy(p.stop, hp->prompt.stop, sizeof p.stop);
     if (!rc && !om_utf8_valid(p.text_prefix, strlen(p.text_prefix)))
         rc = om_fail(OMNI_ERR_MODEL, "speech file, key omni-speech.prompt.text_prefix: it is not UTF-8");
+    if (!rc && !om_utf8_valid(hp->prompt.tools, strlen(hp->prompt.tools)))
+        rc = om_fail(OMNI_ERR_MODEL, "speech file, key omni-speech.prompt.tools: it is not UTF-8");
     if (!rc)
         rc = piece(lm, "begin", hp->prompt.begin, hp->prompt.add_bos, &p.begin);
     if (!rc)
@@ -105,8 +107,8 @@ int om_prompt_positions(const om_prompt *p, int rows)
     return p->begin.n + p->user.n + rows + p->speech_suffix.n;
 }
 
-/* begin (or the end of the turn before), then the piece that opens a question. */
-static int open_turn(const om_prompt *p, om_script *s, uint32_t number)
+/* begin (or the end of the turn before), then the piece that opens a question, and the preamble. */
+static int open_turn(const om_prompt *p, om_script *s, uint32_t number, const om_piece *preamble)
 {
     const om_piece *before = s->n ? &p->turn_end : &p->begin;
     int rc = om_script_add_ids(s, before->ids, before->n);
@@ -115,12 +117,14 @@ static int open_turn(const om_prompt *p, om_script *s, uint32_t number)
         rc = om_script_begin_turn(s, number);
     if (!rc)
         rc = om_script_add_ids(s, p->user.ids, p->user.n);
+    if (!rc && preamble)
+        rc = om_script_add_ids(s, preamble->ids, preamble->n);
     return rc;
 }
 
-int om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const float *rows, int n)
+int om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const om_piece *preamble, const float *rows, int n)
 {
-    int rc = open_turn(p, s, number);
+    int rc = open_turn(p, s, number, preamble);
 
     if (!rc)
         rc = om_script_add_rows(s, rows, n);
@@ -130,7 +134,7 @@ int om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const 
 }
 
 /* text behind its prefix, in one piece. */
-static int tokenize_text(const om_prompt *p, const char *text, size_t n, om_piece *out)
+int om_prompt_read(const om_prompt *p, const char *text, size_t n, om_piece *out)
 {
     size_t before = strlen(p->text_prefix);
     char *whole = om_calloc(before + n + 1, 1);
@@ -149,7 +153,7 @@ static int tokenize_text(const om_prompt *p, const char *text, size_t n, om_piec
 static int add_text(const om_prompt *p, om_script *s, const char *text, size_t n)
 {
     om_piece typed = {0};
-    int rc = tokenize_text(p, text, n, &typed);
+    int rc = om_prompt_read(p, text, n, &typed);
 
     if (!rc)
         rc = om_script_add_ids(s, typed.ids, typed.n);
@@ -157,9 +161,10 @@ static int add_text(const om_prompt *p, om_script *s, const char *text, size_t n
     return rc;
 }
 
-int om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const char *text, size_t n)
+int om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const om_piece *preamble, const char *text,
+                       size_t n)
 {
-    int rc = open_turn(p, s, number);
+    int rc = open_turn(p, s, number, preamble);
 
     if (!rc && n > 0)
         rc = add_text(p, s, text, n);

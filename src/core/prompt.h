@@ -8,7 +8,7 @@
 
 typedef struct om_piece { int32_t *ids; int n; } om_piece;
 
-/* [begin][user] rows [speech_suffix] answer [turn_end][user] text [text_suffix] answer [turn_end] ...
+/* [begin][user] preamble rows [speech_suffix] answer [turn_end][user] text [text_suffix] answer [turn_end] ...
  * text is tokenised together with text_prefix: in vocabularies whose words carry a space in front, " ". */
 typedef struct om_prompt {
     const om_lm_model *lm;
@@ -23,10 +23,14 @@ void om_prompt_free(om_prompt *p);                     /* {0} is allowed */
 bool om_prompt_is_stop(const om_prompt *p, int32_t id);
 int  om_prompt_positions(const om_prompt *p, int rows); /* of a first spoken question */
 
-/* Append the question of turn `number` to the script; text of n bytes without surrounding white space. On failure
- * the script may hold a part of it: cut it back. ERR_MEMORY, ERR_LIMIT. */
-int  om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const float *rows, int n);
-int  om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const char *text, size_t n);
+/* A text that people or programs gave, as positions of a prompt; ids are the caller's. ERR_MEMORY, ERR_LIMIT. */
+int  om_prompt_read(const om_prompt *p, const char *text, size_t n, om_piece *out);
+
+/* Append the question of turn `number` to the script, behind the preamble (NULL: none); text of n bytes without
+ * surrounding white space. On failure the script may hold a part of it: cut it back. ERR_MEMORY, ERR_LIMIT. */
+int  om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const om_piece *preamble, const float *rows, int n);
+int  om_prompt_ask_text(const om_prompt *p, om_script *s, uint32_t number, const om_piece *preamble, const char *text,
+                        size_t n);
 /* And its answer, as if the model had said it. */
 int  om_prompt_add_answer(const om_prompt *p, om_script *s, const char *text, size_t n);
 

@@ -46,6 +46,74 @@ static int set_sampling(omni_session *s)
     return om_lm_set_sampling(s->engine->lm, s->slot, &sampling);
 }
 
+/* ---- texts ---------------------------------------------------------------------- */
+
+static void free_texts(om_texts *t)
+{
+    om_free(t->preamble);
+    om_free(t->grammar);
+    om_free(t->ids.ids);
+    *t = (om_texts){0};
+}
+
+static int new_preamble(const omni_model *m, const char *text, om_texts *out)
+{
+    size_t n = strlen(text);
+
+    if (!om_utf8_valid(text, n))
+        return om_fail(OMNI_ERR_ARG, "the preamble is not UTF-8");
+    if (n > MAX_TYPED)
+        return om_fail(OMNI_ERR_ARG, "a preamble of %zu bytes, wanted at most %d", n, MAX_TYPED);
+    out->preamble = om_strdup(text);
+    if (!out->preamble)
+        return om_fail(OMNI_ERR_MEMORY, "no memory for a preamble of %zu bytes", n);
+    return om_prompt_read(&m->prompt, text, n, &out->ids);
+}
+
+static int new_grammar(const omni_model *m, const char *text, om_texts *out, om_lm_grammar **rules)
+{
+    int rc = om_lm_grammar_new(m->lm, text, rules);
+
+    if (rc)
+        return rc;
+    out->grammar = om_strdup(text);
+    return out->grammar ? OMNI_OK : om_fail(OMNI_ERR_MEMORY, "no memory for a grammar");
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : (!a || !*a) && (!b || !*b);
+}
+
+/* The texts of s->params become the session's own. On failure nothing changes but s->params. */
+static int take_texts(omni_session *s)
+{
+    const omni_model *m = s->engine->model;
+    const char *preamble = s->params.preamble, *grammar = s->params.grammar;
+    om_texts new = {0};
+    om_lm_grammar *rules = NULL;
+    int rc = OMNI_OK;
+
+    if (!same_text(preamble, s->texts.preamble) || !same_text(grammar, s->texts.grammar)) {
+        if (preamble && *preamble)
+            rc = new_preamble(m, preamble, &new);
+        if (!rc && grammar && *grammar)
+            rc = new_grammar(m, grammar, &new, &rules);
+        if (rc) {
+            free_texts(&new);
+            om_lm_grammar_free(rules);
+            return rc;
+        }
+        s->told = s->told && same_text(preamble, s->texts.preamble);
+        free_texts(&s->texts);
+        s->texts = new;
+        om_lm_set_grammar(s->engine->lm, s->slot, rules);
+    }
+    s->params.preamble = s->texts.preamble;
+    s->params.grammar = s->texts.grammar;
+    return OMNI_OK;
+}
+
 static int new_parts(omni_session *s)
 {
     const omni_model *m = s->engine->model;
@@ -57,6 +125,8 @@ static int new_parts(omni_session *s)
         rc = om_mel_new(&m->hp, m->filters, &s->mel);
     if (!rc)
         rc = set_sampling(s);
+    if (!rc)
+        rc = take_texts(s);
     return rc;
 }
 
@@ -106,6 +176,7 @@ void omni_session_free(omni_session *s)
         om_speech_decoder_reset(e->decoder, s->slot);
         om_vocoder_reset(e->vocoder, s->slot);
         om_lm_cut(e->lm, s->slot, 0);
+        om_lm_set_grammar(e->lm, s->slot, NULL);
         e->sessions[s->slot] = NULL;
     }
     om_ring_free(s->input);
@@ -116,6 +187,7 @@ void omni_session_free(omni_session *s)
     om_text_free(&s->text);
     om_voice_free(&s->voice);
     om_voice_free(&s->other_voice);
+    free_texts(&s->texts);
     om_free(s->typed);
     om_free(s);
 }
@@ -183,6 +255,7 @@ int omni_session_set_turns(omni_session *s, const omni_turn_params *params)
 int omni_session_set_params(omni_session *s, const omni_session_params *params)
 {
     omni_session_params old;
+    bool resample;
     int rc = params ? check_params(params)
                     : om_fail(OMNI_ERR_ARG, "omni_session_set_params: params may not be NULL");
 
@@ -193,11 +266,19 @@ int omni_session_set_params(omni_session *s, const omni_session_params *params)
         return rc;
     old = s->params;
     s->params = *params;
-    if (params->temperature != old.temperature || params->top_k != old.top_k || params->top_p != old.top_p ||
-        params->seed != old.seed)
+    resample = params->temperature != old.temperature || params->top_k != old.top_k || params->top_p != old.top_p ||
+               params->seed != old.seed;
+    if (resample)
+        rc = om_lm_keep_sampling(s->engine->lm, s->slot);
+    if (!rc && resample)
         rc = set_sampling(s);
-    if (rc)
-        s->params = old;
+    if (!rc)
+        rc = take_texts(s);
+    if (!rc)
+        return OMNI_OK;
+    if (resample)
+        om_lm_restore_sampling(s->engine->lm, s->slot);
+    s->params = old;
     return rc;
 }
 

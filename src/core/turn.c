@@ -127,9 +127,15 @@ static int hear(omni_session *s, uint64_t end)
     return rc;
 }
 
+bool om_turn_speaks_up(const omni_session *s)
+{
+    return s->params.speech && !s->silent;
+}
+
 void om_turn_clear_answer(omni_session *s)
 {
     s->n_tokens = 0;
+    s->opened = s->silent = false;
     om_text_reset(&s->text);
     om_voice_reset(&s->voice);
     if (s->params.speech) {
@@ -211,10 +217,18 @@ static int fit(omni_session *s)
     return OMNI_OK;
 }
 
+const om_piece *om_turn_untold(const omni_session *s)
+{
+    bool there = s->told && om_script_find(&s->script, s->told_in) >= 0;
+
+    return s->texts.preamble && !there ? &s->texts.ids : NULL;
+}
+
 /* Appends the question to the script: rows [R][D], or the typed text. */
 static int ask(omni_session *s, const float *rows)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
+    const om_piece *preamble;
     int rc;
 
     if (!s->params.keep_history) {
@@ -222,8 +236,13 @@ static int ask(omni_session *s, const float *rows)
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
     s->script_before = s->script.n;
-    rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, rows, s->engine->model->hp.adaptor.rows)
-              : om_prompt_ask_text(prompt, &s->script, s->turn, s->typed, strlen(s->typed));
+    preamble = om_turn_untold(s);
+    rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, preamble, rows, s->engine->model->hp.adaptor.rows)
+              : om_prompt_ask_text(prompt, &s->script, s->turn, preamble, s->typed, strlen(s->typed));
+    if (preamble) {
+        s->told = true;
+        s->told_in = s->turn;
+    }
     if (!rc)
         rc = fit(s);
     s->answer_at = s->script.n;
@@ -401,6 +420,7 @@ static int next_run(omni_session *s, int limit, const int32_t **ids, const float
 static void begin_answer(omni_session *s)
 {
     s->feed = s->script.ids[s->answer_at - 1];
+    om_lm_begin_answer(s->engine->lm, s->slot);
     s->state = s->ahead ? OM_READY : OM_ANSWER;
     om_turn_trouble(s, record_prompt(s));
 }
@@ -531,7 +551,7 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
-    s->spoke = s->params.speech;
+    s->spoke = om_turn_speaks_up(s);
     s->sounds = s->sounds && type == OMNI_EVENT_END;
     s->stats.n_tokens = s->n_tokens;
     s->stats.n_units = (int)s->voice.n_units;

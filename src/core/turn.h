@@ -10,6 +10,7 @@
 #ifndef OM_TURN_H
 #define OM_TURN_H
 
+#include "core/prompt.h"
 #include "omni.h"
 
 int om_turn_listen(omni_session *s);    /* IDLE, LISTEN */
@@ -31,6 +32,10 @@ uint64_t om_turn_input_end(const omni_session *s, int *question);
 bool om_turn_is_cancelled(const omni_session *s);
 /* Positions of the context that are kept for the answer. */
 int om_turn_reserve(const omni_session *s);
+/* Has this answer speech? */
+bool om_turn_speaks_up(const omni_session *s);
+/* The preamble, if the question to be asked has to tell it: the script has it no more, or never had. NULL: no. */
+const om_piece *om_turn_untold(const omni_session *s);
 /* Text, voice and speech stages as before an answer. */
 void om_turn_clear_answer(omni_session *s);
 /* The spoken question lies in mel: tells of it. asked: by end_input. The events have room. */

@@ -174,25 +174,28 @@ def llm_weights(rng, c):
 
 # ---- files ----------------------------------------------------------------------
 
-def write_llm(path, c, w):
+def write_llm(path, c, w, vocabulary=VOCABULARY, context=512):
+    """What a larger vocabulary has beyond the toy's is found in any text, as it stands."""
     g = Gguf(path)
-    for key, v in (("general.architecture", "llama"), ("general.name", "toy"), ("llama.context_length", 512),
+    for key, v in (("general.architecture", "llama"), ("general.name", "toy"), ("llama.context_length", context),
                    ("llama.embedding_length", c.width), ("llama.block_count", c.layers), ("llama.feed_forward_length", c.ff),
                    ("llama.attention.head_count", c.heads), ("llama.attention.head_count_kv", c.kv),
                    ("llama.attention.layer_norm_rms_epsilon", c.eps), ("llama.rope.freq_base", c.base),
-                   ("llama.rope.dimension_count", c.width // c.heads), ("llama.vocab_size", len(VOCABULARY)),
+                   ("llama.rope.dimension_count", c.width // c.heads), ("llama.vocab_size", len(vocabulary)),
                    ("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.pre", "llama-bpe"),
                    ("tokenizer.ggml.bos_token_id", BEGIN), ("tokenizer.ggml.eos_token_id", END)):
         g.add(key, v)
-    g.add_array("tokenizer.ggml.tokens", VOCABULARY, "str")
-    g.add_array("tokenizer.ggml.token_type", [3 if t in SPECIALS else 1 for t in VOCABULARY], "i32")
+    kinds = [3 if t in SPECIALS else 1 for t in VOCABULARY] + [4] * (len(vocabulary) - len(VOCABULARY))
+    g.add_array("tokenizer.ggml.tokens", vocabulary, "str")
+    g.add_array("tokenizer.ggml.token_type", kinds, "i32")
     g.add_array("tokenizer.ggml.merges", ["\u0120 a"], "str")
     for name, x in w.items():
         g.tensor(name, x)
     g.close()
 
 
-def write_speech(path, hp, w):
+def write_speech(path, hp, w, optional=()):
+    """optional: (key, text) of strings that may be missing."""
     g = Gguf(path)
     g.add("general.architecture", "omni-speech")
     g.add("omni-speech.version", 1)
@@ -202,6 +205,8 @@ def write_speech(path, hp, w):
             g.add_array("omni-speech." + key, value, "i32")
         else:
             g.add("omni-speech." + key, {"U": int, "F": float, "S": str, "B": bool}[kind](value))
+    for key, text in optional:
+        g.add("omni-speech." + key, text)
     for name, x in w.items():
         g.tensor(name, x)
     g.close()
