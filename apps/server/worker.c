@@ -26,7 +26,7 @@ typedef struct command {
     uint64_t n_samples;             /* TRIM */
     size_t n, done;                 /* AUDIO: samples, and how many went in */
     float *samples;
-    char *text, *answer;            /* answer: ADD */
+    char *text, *answer;            /* answer: ADD; PARAMS and OPEN: preamble and grammar */
     uint32_t turn;                  /* FORGET */
 } command;
 
@@ -324,10 +324,24 @@ static bool queue_kind(srv_seat *seat, kind what, unsigned tag)
     return queue(seat, c);
 }
 
+/* With texts of its own: the caller's may be gone when it is carried out. */
+static command *new_params(kind what, const omni_session_params *params)
+{
+    command *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->kind = what;
+    c->params = *params;
+    if (params->preamble) c->params.preamble = c->text = strdup(params->preamble);
+    if (params->grammar) c->params.grammar = c->answer = strdup(params->grammar);
+    if (!c->text == !params->preamble && !c->answer == !params->grammar) return c;
+    free_command(c);
+    return NULL;
+}
+
 srv_seat *srv_seat_take(srv_worker *w, const omni_session_params *params)
 {
     srv_seat *seat = NULL;
-    command *c = calloc(1, sizeof *c);
+    command *c = new_params(OPEN, params);
     if (!c) return NULL;
     pthread_mutex_lock(&w->lock);
     for (int i = 0; i < w->n_seats && !seat; i++)
@@ -335,11 +349,9 @@ srv_seat *srv_seat_take(srv_worker *w, const omni_session_params *params)
     if (seat) seat->taken = true;
     pthread_mutex_unlock(&w->lock);
     if (!seat) {
-        free(c);
+        free_command(c);
         return NULL;
     }
-    c->kind = OPEN;
-    c->params = *params;
     queue(seat, c);
     return seat;
 }
@@ -365,11 +377,8 @@ int srv_worker_free_seats(const srv_worker *worker)
 
 bool srv_seat_params(srv_seat *seat, const omni_session_params *params)
 {
-    command *c = calloc(1, sizeof *c);
-    if (!c) return false;
-    c->kind = PARAMS;
-    c->params = *params;
-    return queue(seat, c);
+    command *c = new_params(PARAMS, params);
+    return c && queue(seat, c);
 }
 
 bool srv_seat_turns(srv_seat *seat, const omni_turn_params *turns)

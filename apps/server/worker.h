@@ -23,7 +23,7 @@ srv_worker *srv_worker_start(const omni_model *model, const omni_engine_params *
 void        srv_worker_stop(srv_worker *worker);                /* ends all turns, frees all; NULL is allowed */
 bool        srv_worker_alive(const srv_worker *worker);         /* false: the engine can not go on */
 
-/* A free seat for one conversation, NULL: all are taken. */
+/* A free seat for one conversation, NULL: all are taken. The texts of params are copied. */
 srv_seat *srv_seat_take(srv_worker *worker, const omni_session_params *params);
 void      srv_seat_leave(srv_seat *seat);                       /* NULL is allowed; its turn is cancelled */
 int       srv_worker_free_seats(const srv_worker *worker);
