@@ -4,6 +4,7 @@
 #include "base64.h"
 #include "limits.h"
 #include "state.h"
+#include "tools.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ void srv_item_free(srv_item *item)
     if (!item) return;
     json_decref(item->json);
     free(item->audio);
+    json_decref(item->tool);
     free(item);
 }
 
@@ -122,7 +124,57 @@ srv_item *srv_item_message(const char *id, const char *role, const char *status,
     item->json = json;
     item->turn = -1;
     item->question = strcmp(role, "user") == 0;
+    item->answer = strcmp(role, "assistant") == 0;
     return item;
+}
+
+/* json is stolen. */
+static srv_item *new_item(json_t *json)
+{
+    srv_item *item = json ? calloc(1, sizeof *item) : NULL;
+    if (item) item->json = json, item->turn = -1;
+    else json_decref(json);
+    return item;
+}
+
+srv_item *srv_item_call(const char *id, const char *call_id, const char *name, const char *arguments, const char *status)
+{
+    srv_item *item = new_item(json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "id", id, "object", "realtime.item", "type", "function_call",
+                                        "status", status, "call_id", call_id, "name", name, "arguments", arguments));
+    if (item) item->answer = true;
+    return item;
+}
+
+static const char *string_of(const srv_item *item, const char *name)
+{
+    const char *text = json_string_value(json_object_get(item->json, name));
+    return text ? text : "";
+}
+
+bool srv_item_is_call(const srv_item *item)
+{
+    return strcmp(string_of(item, "type"), "function_call") == 0;
+}
+
+static bool is_output(const srv_item *item)
+{
+    return strcmp(string_of(item, "type"), "function_call_output") == 0;
+}
+
+void srv_item_find_call(srv_item *item, srv_item *const *items, size_t n)
+{
+    if (!is_output(item)) return;
+    for (; n > 0 && !item->tool; n--) {
+        json_t *name = json_object_get(items[n - 1]->json, "name");
+        if (srv_item_is_call(items[n - 1]) && strcmp(string_of(items[n - 1], "call_id"), string_of(item, "call_id")) == 0 &&
+            json_string_length(name) <= SRV_TOOL_NAME_BYTES)
+            item->tool = json_incref(name);
+    }
+}
+
+void srv_item_hush(srv_item *item)
+{
+    if (is_output(item) || srv_item_is_call(item)) item->question = item->answer = false;
 }
 
 /* The part's type in GA, by the role; NULL: not allowed. */
@@ -218,9 +270,9 @@ static srv_item *read_call(const json_t *given, const char *kind, const char *id
         if (v) json_object_set(json, members[call][i], v);
         else json_decref(json), json = NULL;
     }
-    srv_item *item = json ? calloc(1, sizeof *item) : NULL;
-    if (item) item->json = json, item->turn = -1;
-    else json_decref(json);
+    srv_item *item = new_item(json);
+    if (item && call) item->answer = true;
+    else if (item) item->question = true;
     return item;
 }
 
@@ -285,12 +337,6 @@ json_t *srv_item_show(const srv_item *item, bool beta, bool audio)
     return shown;
 }
 
-bool srv_item_is_answer(const srv_item *item)
-{
-    const char *role = json_string_value(json_object_get(item->json, "role"));
-    return role && strcmp(role, "assistant") == 0;
-}
-
 char *srv_item_text(const srv_item *item)
 {
     char *text = NULL;
@@ -298,6 +344,8 @@ char *srv_item_text(const srv_item *item)
     FILE *f = open_memstream(&text, &size);
     const json_t *part;
     if (!f) return NULL;
+    if (srv_item_is_call(item)) srv_call_write(f, string_of(item, "name"), string_of(item, "arguments"));
+    if (is_output(item)) srv_output_write(f, json_string_value(item->tool), string_of(item, "output"));
     json_array_foreach(json_object_get(item->json, "content"), i, part) {
         const char *words = json_string_value(json_object_get(part, "text"));
         if (!words) words = json_string_value(json_object_get(part, "transcript"));

@@ -12,9 +12,11 @@ typedef struct srv_item {
     size_t n_audio;
     size_t n_json;              /* bytes of json as a client's item; 0: it is not a client's */
     bool spoken;                /* has an audio part */
-    bool question;              /* of the user */
+    bool question;              /* of the user, or a tool's output */
+    bool answer;                /* of the assistant, or a call of a tool */
     bool asked;                 /* the engine was given it */
     unsigned tag;               /* it is in the engine's history as added with this tag; 0: it is not */
+    json_t *tool;               /* of an output: the name of the function; NULL: not known, or no output */
     long long turn;             /* it is in the engine's history in this turn; -1: not yet, -2: never */
 } srv_item;
 
@@ -42,10 +44,17 @@ void srv_item_cut_audio(srv_conversation *c, srv_item *item, size_t n);
 srv_item *srv_item_read(const json_t *given, const char *path, srv_format format, srv_trouble *t);
 /* A new message item; content is stolen. */
 srv_item *srv_item_message(const char *id, const char *role, const char *status, json_t *content);
+/* A new call of a function. */
+srv_item *srv_item_call(const char *id, const char *call_id, const char *name, const char *arguments, const char *status);
+/* Of an output: finds its call among n items, unless it is known already. A name too long for any function is none. */
+void srv_item_find_call(srv_item *item, srv_item *const *items, size_t n);
+/* A call or an output that the model can not be told of. */
+void srv_item_hush(srv_item *item);
 /* As a dialect shows it, new; with audio data when asked and not too long. */
 json_t *srv_item_show(const srv_item *item, bool beta, bool audio);
-bool srv_item_is_answer(const srv_item *item);
-/* The text of all its parts, of spoken ones as far as a transcript is known; malloc'ed. */
+bool srv_item_is_call(const srv_item *item);
+/* The text of all its parts, of spoken ones as far as a transcript is known; a call or an output as the model is told of it;
+ * malloc'ed. */
 char *srv_item_text(const srv_item *item);
 
 #endif

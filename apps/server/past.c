@@ -52,6 +52,14 @@ static void drop(srv_exchange *turn)
     free(turn->answer);
 }
 
+static void drop_oldest(srv_past *p)
+{
+    for (; p->n_bytes > SRV_TEXT_BYTES; p->first++) {
+        p->n_bytes -= p->turns[p->first].n_bytes;
+        drop(&p->turns[p->first]);
+    }
+}
+
 bool srv_past_answer(srv_past *p, const char *text)
 {
     if (!make_room(p)) return false;
@@ -61,10 +69,23 @@ bool srv_past_answer(srv_past *p, const char *text)
     if (!turn.question || !turn.answer) return drop(&turn), false;
     p->turns[p->n++] = turn;
     p->n_bytes += turn.n_bytes;
-    for (; p->n_bytes > SRV_TEXT_BYTES; p->first++) {
-        p->n_bytes -= p->turns[p->first].n_bytes;
-        drop(&p->turns[p->first]);
-    }
+    drop_oldest(p);
+    return true;
+}
+
+bool srv_past_answer_more(srv_past *p, const char *text)
+{
+    if (p->question || p->n == p->first) return srv_past_answer(p, text);
+    srv_exchange *last = &p->turns[p->n - 1];
+    const size_t n = strlen(last->answer), m = strlen(text);
+    char *both = realloc(last->answer, n + m + sizeof "; ");
+    if (!both) return false;
+    memcpy(both + n, "; ", 2);
+    memcpy(both + n + 2, text, m + 1);
+    last->answer = both;
+    last->n_bytes += m + 2;
+    p->n_bytes += m + 2;
+    drop_oldest(p);
     return true;
 }
 

@@ -19,6 +19,8 @@ typedef struct srv_past {
  * false: no memory. */
 bool srv_past_ask(srv_past *p, const char *text);
 bool srv_past_answer(srv_past *p, const char *text);
+/* The last answer goes on, when nothing was asked since: another call of a tool. */
+bool srv_past_answer_more(srv_past *p, const char *text);
 /* Into the history of a seat. false: no memory. */
 bool srv_past_tell(const srv_past *p, srv_seat *seat);
 void srv_past_free(srv_past *p);    /* {0} is allowed, and left behind */

@@ -8,13 +8,27 @@
 
 enum { DELTA_BYTES = 9600 };    /* 200 ms of pcm16; a multiple of 6, so that base64 can be joined */
 
+static json_t *offered(const srv *server, const json_t *settings)
+{
+    return server->info->tools_prompt ? srv_settings_tools(settings) : NULL;
+}
+
+omni_session_params srv_params_read(const srv *server, const json_t *settings)
+{
+    omni_session_params p = srv_session_params(server);
+    p.max_tokens = srv_settings_tokens(settings, server->options->max_tokens);
+    p.speech = srv_settings_speech(settings);
+    srv_tools_tell(json_object_get(settings, "tools"), json_object_get(settings, "tool_choice"), server->info->tools_prompt, &p);
+    return p;
+}
+
 void srv_params_apply(srv_realtime *rt, const json_t *settings)
 {
-    omni_session_params p = rt->params;
-    p.max_tokens = srv_settings_tokens(settings, rt->server->options->max_tokens);
-    p.speech = srv_settings_speech(settings);
-    if (p.max_tokens == rt->params.max_tokens && p.speech == rt->params.speech) return;
-    if (srv_seat_params(rt->seat, &p)) rt->params = p;
+    omni_session_params p = srv_params_read(rt->server, settings), before = rt->params;
+    const bool same = p.max_tokens == before.max_tokens && p.speech == before.speech && srv_tools_same(&p, &before);
+    const bool taken = !same && srv_seat_params(rt->seat, &p);
+    if (taken) rt->params = p;
+    srv_tools_forget(taken ? &before : &p);
 }
 
 /* ---- the response object ------------------------------------------------------------------ */
@@ -61,6 +75,7 @@ srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const j
     r->tag = ++rt->next_tag;
     r->settings = json_incref((json_t *)(uintptr_t)settings);
     r->metadata = metadata ? json_incref((json_t *)(uintptr_t)metadata) : json_null();
+    r->tools = offered(rt->server, settings);
     r->speech = srv_settings_speech(settings);
     r->format = srv_settings_format(settings, "audio.output.format");
     r->asked = srv_now();
@@ -82,7 +97,9 @@ void srv_response_free(srv_response *r)
     if (!r) return;
     json_decref(r->settings);
     json_decref(r->metadata);
+    json_decref(r->tools);
     srv_rate_free(r->rate);
+    free(r->held.at);
     free(r->text.at);
     free(r->audio.at);
     free(r);
@@ -135,10 +152,17 @@ static void open_item(srv_realtime *rt, srv_response *r)
 
 static void send_text(srv_realtime *rt, srv_response *r, const char *text, size_t n)
 {
-    if (r->text.n == 0) srv_observe(rt->server->metrics, SRV_H_TTFT, srv_now() - r->asked);
     open_item(rt, r);
     srv_bytes_add(&r->text, text, n);
     srv_emit(rt, r->speech ? SRV_EV_TRANSCRIPT_DELTA : SRV_EV_TEXT_DELTA, with_index(r, "delta", json_stringn(text, n)));
+}
+
+static void take_text(srv_realtime *rt, srv_response *r, const char *text, size_t n)
+{
+    if (r->text.n == 0 && r->held.n == 0) srv_observe(rt->server->metrics, SRV_H_TTFT, srv_now() - r->asked);
+    const bool call = r->tools && !r->opened && (r->held.n || srv_calls_begin(text, n));
+    if (call) srv_bytes_add(&r->held, text, n);
+    else send_text(rt, r, text, n);
 }
 
 /* Sends what is there in whole groups of three bytes and two samples; all of it at the end. */
@@ -240,13 +264,16 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
     omni_stats stats = {.n_prompt = 0};
     if (r->begun) srv_seat_stats(r->seat, &stats);
     if (stats.n_prompt) srv_observe_turn(rt->server->metrics, &stats, rt->server->info->sample_rate_out);
-    json_t *output = json_array();
+    const bool done = strcmp(status, "completed") == 0;
+    json_t *output = r->held.n ? srv_calls_send(rt, r, done) : NULL;
+    /* What looked like a call and is none is shown when the model has ended it, or would have gone on. */
+    if (r->held.n && !output && (done || strcmp(status, "incomplete") == 0)) send_text(rt, r, (const char *)r->held.at, r->held.n);
     if (r->opened) {
         send_audio(rt, r, true);
         close_part(rt, r);
-        json_decref(output);
-        output = close_item(rt, r, strcmp(status, "completed") == 0 ? "completed" : "incomplete");
+        output = close_item(rt, r, done ? "completed" : "incomplete");
     }
+    if (!output) output = json_array();
     srv_count(rt->server->metrics, SRV_RESPONSES, status, 1);
     srv_emit(rt, SRV_EV_RESPONSE_DONE, show_response(rt, r, status, show_details(status, reason), output, show_usage(rt, r, &stats)));
     trim_late(rt, r);
@@ -272,7 +299,7 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
         if (r->cancelled) srv_seat_cancel(r->seat, true);
         break;
     case OMNI_EVENT_TEXT:
-        if (!r->cancelled) send_text(rt, r, event->text, event->n_text);
+        if (!r->cancelled) take_text(rt, r, event->text, event->n_text);
         break;
     case OMNI_EVENT_AUDIO:
         if (!r->cancelled) take_audio(rt, r, event->audio, event->n_audio, false);

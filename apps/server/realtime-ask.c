@@ -13,6 +13,7 @@ typedef struct question {
     srv_item **made;                /* items of response.input */
     size_t n_made;
     size_t n_bytes;                 /* of all items of response.input */
+    bool called;                    /* the last item was a call of a tool */
 } question;
 
 static void free_question(question *q)
@@ -30,13 +31,15 @@ static bool has_words(const question *q)
 /* The model hears one thing at a time: of several questions in a row the last spoken one, else all typed ones together. */
 static void add_item(question *q, const srv_item *item)
 {
-    const bool answer = srv_item_is_answer(item);
-    if (!item->question && !answer) return;
+    if (!item->question && !item->answer) return;
+    const bool call = srv_item_is_call(item);
     char *words = srv_item_text(item);
-    if (answer) q->audio = NULL;
+    if (item->answer) q->audio = NULL;
     else if (item->spoken && item->n_audio) q->audio = item;
-    if (words && !answer) srv_past_ask(&q->past, words);
+    if (words && !item->answer) srv_past_ask(&q->past, words);
+    else if (words && *words && call && q->called) srv_past_answer_more(&q->past, words);
     else if (words && *words) srv_past_answer(&q->past, words);
+    q->called = call;
     free(words);
 }
 
@@ -70,6 +73,9 @@ static bool read_input(srv_realtime *rt, const json_t *input, question *q, srv_t
         }
         srv_item *item = q->made ? srv_item_read(given, path, srv_settings_format(rt->settings, "audio.input.format"), t) : NULL;
         if (!item) return false;
+        srv_item_find_call(item, q->made, q->n_made);
+        srv_item_find_call(item, rt->talk.items, rt->talk.n);
+        if (!rt->server->info->tools_prompt) srv_item_hush(item);
         q->made[q->n_made++] = item;
         if (!add_input(q, item, t)) return false;
     }
@@ -132,10 +138,9 @@ static bool check_create(srv_realtime *rt, const json_t *given, bool *side, srv_
 static void ask(srv_realtime *rt, srv_response *r, const question *q)
 {
     if (r->side) {
-        omni_session_params p = rt->params;
-        p.max_tokens = srv_settings_tokens(r->settings, rt->server->options->max_tokens);
-        p.speech = r->speech;
+        omni_session_params p = srv_params_read(rt->server, r->settings);
         r->seat = srv_seat_take(rt->server->worker, &p);
+        srv_tools_forget(&p);
         if (!r->seat) {
             srv_response_close(rt, r, "failed", "no slot is free for a response outside the conversation");
             return;

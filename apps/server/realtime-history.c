@@ -2,7 +2,7 @@
  * realtime-history: what the engine remembers follows the conversation's items.
  *
  * The engine's own turns carry their number into the items they were made of; turns that a client tells of (an assistant's
- * item, with the questions before it that nobody answered) are added with a tag. Deleting any item of a turn takes the
+ * item, or a call of a tool, with the questions before it that nobody answered) are added with a tag. Deleting any item of a turn takes the
  * whole turn out: half of one can not be read.
  */
 #include "past.h"
@@ -38,7 +38,7 @@ void srv_history_tell(srv_realtime *rt)
     rt->untold = false;
     size_t from = 0;
     for (size_t i = 0; i < rt->talk.n; i++) {
-        if (!srv_item_is_answer(rt->talk.items[i])) continue;
+        if (!rt->talk.items[i]->answer) continue;
         if (!rt->talk.items[i]->asked) tell(rt, from, i);
         from = i + 1;
     }

@@ -25,6 +25,8 @@ bool srv_on_item_create(srv_realtime *rt, const json_t *event, srv_trouble *t)
         srv_item_free(item);
         return false;
     }
+    srv_item_find_call(item, rt->talk.items, rt->talk.n);
+    if (!rt->server->info->tools_prompt) srv_item_hush(item);
     if (!srv_item_insert(&rt->talk, item, at))
         return srv_trouble_set(t, "invalid_value", "item", "The conversation has no room for more than %d items, or %d bytes of them.", SRV_ITEMS, SRV_ITEMS_BYTES);
     srv_emit_item(rt, at, true);

@@ -5,6 +5,7 @@
 #include "conversation.h"
 #include "realtime.h"
 #include "settings.h"
+#include "tools.h"
 
 typedef enum srv_event_id {
 #define CLIENT(type, handler)
@@ -31,6 +32,8 @@ typedef struct srv_response {
     bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;
     srv_rate *rate;                 /* from the model's rate; NULL until there is sound */
+    json_t *tools;                  /* the functions that it may call, as srv_tools_offered; NULL: none */
+    srv_bytes held;                 /* what may be a call: not sent before the end shows whether it is one */
     srv_bytes text, audio;          /* all that was sent; audio also what waits for its sixth byte */
     size_t n_sent;                  /* bytes of audio sent */
     double asked;
@@ -68,7 +71,7 @@ struct srv_realtime {
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
     json_t *waiting;                    /* events response.create that came while one was being cancelled */
     bool waiting_cancelled;             /* the last of them too; those before it always */
-    omni_session_params params;         /* as the seat has them */
+    omni_session_params params;         /* as the seat has them; the texts are ours */
     unsigned next_tag;
     bool untold;                        /* the engine's history is behind the conversation: srv_history_tell */
     srv_item **gone;                    /* deleted while an answer ran: to be forgotten at its end */
@@ -103,6 +106,8 @@ void srv_speech_stopped(srv_realtime *rt, const omni_event *event);
 void srv_turns_apply(srv_realtime *rt);                             /* what the settings say, to the engine */
 
 /* ---- answers (realtime-answer.c) ---- */
+/* What settings say; srv_tools_forget frees what is in it. */
+omni_session_params srv_params_read(const srv *server, const json_t *settings);
 void srv_params_apply(srv_realtime *rt, const json_t *settings);
 /* A response that begins: response.created is sent. metadata (may be NULL) is borrowed. NULL: out of memory. */
 srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const json_t *metadata, bool side);
@@ -114,6 +119,11 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
 /* Its CANCELLED comes, or something faster; what it says meanwhile is dropped. */
 void srv_response_cancel(srv_response *r);
 void srv_response_free(srv_response *r);
+
+/* ---- calls of tools (realtime-calls.c) ---- */
+/* The text that was held, as the items that it calls for, sent and in the conversation; the array for response.output. NULL:
+ * it is no call. done: it is whole, and whoever reads the calls may carry them out. */
+json_t *srv_calls_send(srv_realtime *rt, const srv_response *r, bool done);
 
 /* ---- what the engine remembers (realtime-history.c) ---- */
 /* Answers that the client put in, with the questions before them, into the engine's history; not while an answer runs. */

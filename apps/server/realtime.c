@@ -195,7 +195,7 @@ srv_realtime *srv_realtime_open(srv_socket *socket, const srv_hello *hello)
     rt->settings = hello->preset ? json_copy(hello->preset) : srv_settings_new();
     rt->waiting = json_array();
     if (refuse(rt, hello)) return rt;
-    rt->params = srv_session_params(rt->server);
+    rt->params = srv_params_read(rt->server, rt->settings);
     rt->seat = srv_seat_take(rt->server->worker, &rt->params);
     if (!rt->seat) {    /* lost a race for the last one */
         srv_socket_close(socket, 1013, "all conversations the server has room for are taken");
@@ -228,6 +228,7 @@ void srv_realtime_free(srv_realtime *rt)
     free(rt->gone);
     json_decref(rt->settings);
     json_decref(rt->waiting);
+    srv_tools_forget(&rt->params);
     srv_rate_free(rt->input_rate);
     free(rt->input.at);
     free(rt);

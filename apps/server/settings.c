@@ -2,6 +2,7 @@
 #include "settings.h"
 
 #include "limits.h"
+#include "tools.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,10 +43,10 @@ static json_t *check_text(const json_t *value, const char *path, bool beta, srv_
     return json_is_string(value) ? keep(value) : bad_type(t, path, value, "a string");
 }
 
-static json_t *check_list(const json_t *value, const char *path, bool beta, srv_trouble *t)
+static json_t *check_tools(const json_t *value, const char *path, bool beta, srv_trouble *t)
 {
     (void)beta;
-    return json_is_array(value) ? keep(value) : bad_type(t, path, value, "an array");
+    return srv_tools_ok(value, path, false, t) ? keep(value) : NULL;
 }
 
 static json_t *check_object(const json_t *value, const char *path, bool beta, srv_trouble *t)
@@ -57,11 +58,7 @@ static json_t *check_object(const json_t *value, const char *path, bool beta, sr
 static json_t *check_choice(const json_t *value, const char *path, bool beta, srv_trouble *t)
 {
     (void)beta;
-    if (json_is_object(value)) return keep(value);
-    const char *word = json_string_value(value);
-    if (!word) return bad_type(t, path, value, "a string or an object");
-    if (strcmp(word, "auto") == 0 || strcmp(word, "none") == 0 || strcmp(word, "required") == 0) return keep(value);
-    return bad_value(t, path, value, "'auto', 'none', 'required', and a function");
+    return srv_tool_choice_ok(value, path, t) ? keep(value) : NULL;
 }
 
 static json_t *check_modalities(const json_t *value, const char *path, bool beta, srv_trouble *t)
@@ -371,6 +368,16 @@ json_t *srv_settings_turns(const json_t *settings)
 {
     json_t *turns = json_object_get(settings, "audio.input.turn_detection");
     return json_is_object(turns) ? turns : NULL;
+}
+
+json_t *srv_settings_tools(const json_t *settings)
+{
+    return srv_tools_offered(json_object_get(settings, "tools"), json_object_get(settings, "tool_choice"));
+}
+
+bool srv_settings_one_call(const json_t *settings)
+{
+    return json_is_false(json_object_get(settings, "parallel_tool_calls"));
 }
 
 bool srv_settings_transcribe(const json_t *settings)

@@ -19,6 +19,8 @@ bool        srv_settings_speech(const json_t *settings);        /* speech, or te
 int         srv_settings_tokens(const json_t *settings, int most);
 const char *srv_settings_voice(const json_t *settings);
 json_t     *srv_settings_turns(const json_t *settings);         /* borrowed; NULL: manual */
+json_t     *srv_settings_tools(const json_t *settings);         /* as srv_tools_offered */
+bool        srv_settings_one_call(const json_t *settings);      /* at most one call in an answer? */
 bool        srv_settings_transcribe(const json_t *settings);
 json_t     *srv_format_show(const json_t *format, bool beta);   /* new */
 
