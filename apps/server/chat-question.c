@@ -16,6 +16,9 @@ void srv_chat_question_free(srv_chat_question *q)
     srv_past_free(&q->past);
     free(q->samples);
     q->samples = NULL;
+    json_decref(q->tools);
+    q->tools = NULL;
+    srv_tools_forget(&q->params);
 }
 
 /* ---- speech in ---------------------------------------------------------------------------- */
@@ -119,11 +122,49 @@ static bool read_content(const srv *server, const json_t *content, const char *p
     return ok && (*text || srv_trouble_set(t, NULL, NULL, "out of memory"));
 }
 
-/* The text of an earlier answer: its content, or what was said under audio.id. *text is malloc'ed. */
+/* An earlier answer that called functions, as the model said it. *text is malloc'ed. */
+static bool read_calls(const json_t *calls, const char *path, char **text, srv_trouble *t)
+{
+    char inner[200];
+    size_t size = 0, i;
+    const json_t *call;
+    *text = NULL;
+    if (!json_is_array(calls)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an array, but got %s instead.", path, srv_json_kind(calls));
+    if (json_array_size(calls) > SRV_TOOLS) return srv_trouble_set(t, "array_above_max_length", path, "Invalid '%s': at most %d calls.", path, SRV_TOOLS);
+    FILE *f = open_memstream(text, &size);
+    bool ok = f || srv_trouble_set(t, NULL, NULL, "out of memory");
+    json_array_foreach(calls, i, call) {
+        snprintf(inner, sizeof inner, "%.150s[%zu]", path, i);
+        const json_t *function = ok ? srv_member(call, inner, "function", JSON_OBJECT, t) : NULL;
+        snprintf(inner, sizeof inner, "%.150s[%zu].function", path, i);
+        const json_t *name = function ? srv_member(function, inner, "name", JSON_STRING, t) : NULL;
+        const json_t *arguments = name ? srv_member(function, inner, "arguments", JSON_STRING, t) : NULL;
+        ok = ok && arguments;
+        if (ok && json_string_length(name) > SRV_TOOL_NAME_BYTES)
+            ok = srv_trouble_set(t, "invalid_value", inner, "Invalid '%s.name': at most %d bytes.", inner, SRV_TOOL_NAME_BYTES);
+        if (!ok) continue;
+        if (i) fputs("; ", f);
+        srv_call_write(f, json_string_value(name), json_string_value(arguments));
+    }
+    if (f) fclose(f);
+    return ok && (*text || srv_trouble_set(t, NULL, NULL, "out of memory"));
+}
+
+/* The calls of a message of the assistant, where the model can be told of them; NULL: none. */
+static const json_t *calls_of(const srv *server, const json_t *message)
+{
+    const json_t *calls = server->info->tools_prompt ? json_object_get(message, "tool_calls") : NULL;
+    return json_is_null(calls) || (json_is_array(calls) && json_array_size(calls) == 0) ? NULL : calls;
+}
+
+/* The text of an earlier answer: its calls, its content, or what was said under audio.id. *text is malloc'ed. */
 static bool read_answer(const srv *server, const json_t *message, const char *path, srv_chat_question *q, char **text, srv_trouble *t)
 {
     char inner[200];
     const json_t *content = json_object_get(message, "content"), *audio = json_object_get(message, "audio");
+    const json_t *calls = calls_of(server, message);
+    snprintf(inner, sizeof inner, "%.150s.tool_calls", path);
+    if (calls) return read_calls(calls, inner, text, t);
     snprintf(inner, sizeof inner, "%.150s.content", path);
     if (content && !json_is_null(content)) return read_content(server, content, inner, false, q, text, t);
     *text = NULL;
@@ -161,8 +202,35 @@ static bool has_role(const json_t *message, const char *role)
     return strcmp(json_string_value(json_object_get(message, "role")), role) == 0;
 }
 
-/* One message of the user or the assistant into the past. */
-static bool read_message(const srv *server, const json_t *message, size_t i, bool last, srv_chat_question *q, srv_trouble *t)
+/* What a tool gave, as the model is told: *text becomes that. calls: of the last message of the assistant that had any. */
+static bool name_output(const json_t *message, const json_t *calls, char **text, srv_trouble *t)
+{
+    const char *id = json_string_value(json_object_get(message, "tool_call_id")), *name = NULL;
+    char *told = NULL;
+    size_t size = 0, i;
+    const json_t *call;
+    json_array_foreach(calls, i, call) {
+        const char *other = json_string_value(json_object_get(call, "id"));
+        if (id && other && strcmp(id, other) == 0) name = json_string_value(json_object_get(json_object_get(call, "function"), "name"));
+    }
+    FILE *f = open_memstream(&told, &size);
+    if (f) {
+        srv_output_write(f, name, *text);
+        fclose(f);
+    }
+    free(*text);
+    *text = told;
+    return told || srv_trouble_set(t, NULL, NULL, "out of memory");
+}
+
+/* Asks the model something: the user does, and a tool's output where it can be told of one. */
+static bool is_asking(const srv *server, const json_t *message)
+{
+    return has_role(message, "user") || (server->info->tools_prompt && has_role(message, "tool"));
+}
+
+/* One message of the user, the assistant or a tool into the past. */
+static bool read_message(const srv *server, const json_t *message, size_t i, bool last, const json_t *calls, srv_chat_question *q, srv_trouble *t)
 {
     char path[100], *text = NULL;
     bool ok = true;
@@ -170,32 +238,36 @@ static bool read_message(const srv *server, const json_t *message, size_t i, boo
         snprintf(path, sizeof path, "messages[%zu]", i);
         ok = read_answer(server, message, path, q, &text, t);
         if (ok && *text) ok = srv_past_answer(&q->past, text) || srv_trouble_set(t, NULL, NULL, "out of memory");
-    } else if (has_role(message, "user")) {
+    } else if (is_asking(server, message)) {
         const json_t *content = json_object_get(message, "content");
         snprintf(path, sizeof path, "messages[%zu].content", i);
         if (!content) return srv_trouble_set(t, "missing_required_parameter", path, "Missing required parameter: '%s'.", path);
-        ok = read_content(server, content, path, last, q, &text, t);
+        ok = read_content(server, content, path, last && has_role(message, "user"), q, &text, t);
+        if (ok && has_role(message, "tool")) ok = name_output(message, calls, &text, t);
         if (ok) ok = srv_past_ask(&q->past, text) || srv_trouble_set(t, NULL, NULL, "out of memory");
     }
     free(text);
     return ok;
 }
 
-/* The question is the last message of the user, with typed ones right before it; what stands before is the past. Of
+/* The question is the last message of the user or a tool, with typed ones right before it; what stands before is the past. Of
  * earlier spoken questions only the answers can be read. System messages change nothing: the prompt is the model's. */
 static bool read_messages(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
 {
     char path[100];
-    const json_t *messages = srv_member(body, "", "messages", JSON_ARRAY, t), *message;
+    const json_t *messages = srv_member(body, "", "messages", JSON_ARRAY, t), *message, *calls = NULL;
     size_t i, end = 0;
     if (!messages) return false;
     json_array_foreach(messages, i, message) {
         if (!check_message(message, i, t)) return false;
-        if (has_role(message, "user")) end = i + 1;
+        if (is_asking(server, message)) end = i + 1;
     }
     if (end == 0) return srv_trouble_set(t, "invalid_value", "messages", "'messages' has no message of the user.");
-    for (i = 0; i < end; i++)
-        if (!read_message(server, json_array_get(messages, i), i, i == end - 1, q, t)) return false;
+    for (i = 0; i < end; i++) {
+        message = json_array_get(messages, i);
+        if (!read_message(server, message, i, i == end - 1, calls, q, t)) return false;
+        if (has_role(message, "assistant") && calls_of(server, message)) calls = calls_of(server, message);
+    }
     const char *typed = q->past.question;
     snprintf(path, sizeof path, "messages[%zu].content", end - 1);
     if (!q->samples && (!typed || !typed[strspn(typed, " \t\r\n")] || strlen(typed) > SRV_TEXT_BYTES))
@@ -251,6 +323,25 @@ static bool read_numbers(const srv *server, const json_t *body, srv_chat_questio
     return true;
 }
 
+/* As SETTINGS_BYTES bounds those of a session: what the model is told has to be below the library's 1 MiB. */
+static bool read_tools(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    const json_t *tools = json_object_get(body, "tools"), *choice = json_object_get(body, "tool_choice");
+    if (json_is_null(tools)) tools = NULL;
+    if (json_is_null(choice)) choice = NULL;
+    if (tools && !srv_tools_ok(tools, "tools", true, t)) return false;
+    if (tools && json_dumpb(tools, NULL, 0, JSON_COMPACT) > SRV_SETTINGS_BYTES)
+        return srv_trouble_set(t, "string_above_max_length", "tools", "Invalid 'tools': at most %d bytes of JSON in all.", SRV_SETTINGS_BYTES);
+    if (choice && !srv_tool_choice_ok(choice, "tool_choice", t)) return false;
+    if (!server->info->tools_prompt) return true;
+    q->tools = srv_tools_offered(tools, choice);
+    q->one_call = json_is_false(json_object_get(body, "parallel_tool_calls"));
+    if (json_is_object(choice) && !q->tools)
+        return srv_trouble_set(t, "invalid_value", "tool_choice", "Invalid 'tool_choice': there is no such function in 'tools'.");
+    srv_tools_tell(tools, choice, server->info->tools_prompt, &q->params);
+    return true;
+}
+
 static bool read_body(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t, unsigned *status)
 {
     const json_t *model = json_object_get(body, "model");
@@ -265,7 +356,7 @@ static bool read_body(const srv *server, const json_t *body, srv_chat_question *
     q->params.keep_history = false;
     if (!read_speech(body, q, t) || !read_numbers(server, body, q, t)) return false;
     q->params.speech = q->speech;
-    return read_messages(server, body, q, t);
+    return read_tools(server, body, q, t) && read_messages(server, body, q, t);
 }
 
 bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_question *q, srv_trouble *t, unsigned *status)

@@ -4,6 +4,7 @@
 
 #include "past.h"
 #include "state.h"
+#include "tools.h"
 #include "trouble.h"
 
 typedef enum srv_container { SRV_WAV, SRV_MP3, SRV_FLAC, SRV_OPUS, SRV_RAW } srv_container; /* the first four as in audio-memory.h */
@@ -14,12 +15,13 @@ typedef struct srv_chat_question {
     size_t n_samples;
     bool stream, speech, include_usage;
     srv_container container;        /* of the speech */
-    omni_session_params params;
+    json_t *tools;                  /* the functions that may be called, as srv_tools_offered; NULL: none */
+    bool one_call;                  /* at most one in an answer */
+    omni_session_params params;     /* its texts are its own */
 } srv_chat_question;
 
 /* false after filling *t; *status is the HTTP status then. */
 bool srv_chat_read(const srv *server, const char *body, size_t n, srv_chat_question *q, srv_trouble *t, unsigned *status);
 void srv_chat_question_free(srv_chat_question *q);
-
 
 #endif

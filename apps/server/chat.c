@@ -25,11 +25,13 @@ struct srv_chat {
     bool begun, asleep, done, sounded;
     double asked;
     srv_rate *rate;
+    srv_bytes held;                 /* what may be calls of functions: only the end shows it */
+    json_t *calls;                  /* what it was then, as message.tool_calls; NULL: something else */
     srv_bytes text, audio;          /* the answer; audio: pcm16, or floats at 24 kHz for a container */
     size_t n_sent;                  /* bytes of audio */
     srv_bytes out;                  /* events of a stream */
     size_t out_at;
-    const char *finish;             /* stop, length; NULL: it failed */
+    const char *finish;             /* stop, length, tool_calls; NULL: it failed */
     bool too_long;                  /* because the question is larger than the context: the client's fault */
     char why[256];
     omni_stats stats;
@@ -93,13 +95,50 @@ static long long expiry(const srv_chat *c)
     return c->created + 3600;
 }
 
-static void take_text(srv_chat *c, const char *text, size_t n)
+static void say_text(srv_chat *c, const char *text, size_t n)
 {
-    if (c->text.n == 0) srv_observe(c->server->metrics, SRV_H_TTFT, srv_now() - c->asked);
     srv_bytes_add(&c->text, text, n);
     if (!c->question.stream) return;
     if (c->question.speech) put_delta(c, json_pack("{s:{s:s, s:s%}}", "audio", "id", c->audio_id, "transcript", text, n), NULL);
     else put_delta(c, json_pack("{s:s%}", "content", text, n), NULL);
+}
+
+static void take_text(srv_chat *c, const char *text, size_t n)
+{
+    if (c->text.n == 0 && c->held.n == 0) srv_observe(c->server->metrics, SRV_H_TTFT, srv_now() - c->asked);
+    const bool call = c->question.tools && c->text.n == 0 && (c->held.n || srv_calls_begin(text, n));
+    if (call) srv_bytes_add(&c->held, text, n);
+    else say_text(c, text, n);
+}
+
+/* One call, its arguments after it: as the service streams them. */
+static void put_call(srv_chat *c, int index, const json_t *call)
+{
+    const json_t *function = json_object_get(call, "function");
+    put_delta(c, json_pack("{s:[{s:i, s:O, s:s, s:{s:O, s:s}}]}", "tool_calls", "index", index, "id", json_object_get(call, "id"), "type", "function",
+                           "function", "name", json_object_get(function, "name"), "arguments", ""), NULL);
+    put_delta(c, json_pack("{s:[{s:i, s:{s:O}}]}", "tool_calls", "index", index, "function", "arguments", json_object_get(function, "arguments")), NULL);
+}
+
+/* What was held is calls, or text without sound. whole: the model has ended it. */
+static void settle_held(srv_chat *c, bool whole)
+{
+    const char *text = (const char *)c->held.at;
+    const json_t *tools = c->question.tools, *call;
+    char id[40];
+    size_t i;
+    if (c->held.n == 0) return;
+    json_t *calls = whole ? srv_calls_read(tools, text, c->held.n) : srv_calls_read_cut(tools, text, c->held.n);
+    const size_t most = c->question.one_call ? 1 : json_array_size(calls);
+    if (calls) c->calls = json_array();
+    else say_text(c, text, c->held.n);
+    json_array_foreach(calls, i, call) {
+        if (i == most) break;
+        srv_new_id("call", id);
+        json_array_append_new(c->calls, json_pack("{s:s, s:s, s:O}", "id", id, "type", "function", "function", call));
+        if (c->question.stream) put_call(c, (int)i, json_array_get(c->calls, i));
+    }
+    json_decref(calls);
 }
 
 static void take_sound(srv_chat *c, const float *samples, size_t n, bool finish)
@@ -141,7 +180,7 @@ static void finish_stream(srv_chat *c)
                                "param", c->too_long ? "messages" : NULL));
         return;
     }
-    if (c->question.speech) put_delta(c, json_pack("{s:{s:s, s:I}}", "audio", "id", c->audio_id, "expires_at", (json_int_t)expiry(c)), NULL);
+    if (c->question.speech && !c->calls) put_delta(c, json_pack("{s:{s:s, s:I}}", "audio", "id", c->audio_id, "expires_at", (json_int_t)expiry(c)), NULL);
     put_delta(c, json_object(), c->finish);
     if (c->question.include_usage) {
         json_t *last = chunk(c, json_array());
@@ -158,10 +197,10 @@ static void end(srv_chat *c, const char *finish, const char *why)
     c->done = true;
     c->finish = finish;
     snprintf(c->why, sizeof c->why, "%s", why ? why : "");
-    if (finish && c->question.speech)
+    if (finish && c->question.speech && !c->calls)
         srv_answers_keep(c->server->answers, c->audio_id, (const char *)c->text.at, c->text.n, expiry(c));
     if (finish && srv_seat_stats(c->seat, &c->stats)) srv_observe_turn(c->server->metrics, &c->stats, c->server->info->sample_rate_out);
-    srv_count(c->server->metrics, SRV_RESPONSES, !finish ? "failed" : strcmp(finish, "stop") == 0 ? "completed" : "incomplete", 1);
+    srv_count(c->server->metrics, SRV_RESPONSES, !finish ? "failed" : strcmp(finish, "length") == 0 ? "incomplete" : "completed", 1);
     if (!finish) srv_count(c->server->metrics, SRV_ERRORS, failure_code(c), 1);
     srv_seat_leave(c->seat);
     c->seat = NULL;
@@ -173,8 +212,10 @@ static void take_event(srv_chat *c, const omni_event *event)
     if (event->type == OMNI_EVENT_TEXT) take_text(c, event->text, event->n_text);
     if (event->type == OMNI_EVENT_AUDIO) take_sound(c, event->audio, event->n_audio, false);
     if (event->type == OMNI_EVENT_END) {
+        const bool whole = event->reason == OMNI_END_STOP;
         take_sound(c, NULL, 0, true);
-        end(c, event->reason == OMNI_END_STOP ? "stop" : "length", NULL);
+        settle_held(c, whole);
+        end(c, !whole ? "length" : c->calls ? "tool_calls" : "stop", NULL);
     }
     if (event->type == OMNI_EVENT_FAILED) {
         c->too_long = event->status == OMNI_ERR_LIMIT;
@@ -275,7 +316,7 @@ static ssize_t on_read(void *cls, uint64_t at, char *buffer, size_t n)
 static void put_first(srv_chat *c)
 {
     json_t *first = json_pack("{s:s, s:n, s:n}", "role", "assistant", "content", "refusal");
-    if (c->question.speech) json_object_set_new(first, "audio", json_pack("{s:s, s:s}", "id", c->audio_id, "transcript", ""));
+    if (c->question.speech && !c->question.tools) json_object_set_new(first, "audio", json_pack("{s:s, s:s}", "id", c->audio_id, "transcript", ""));
     put_delta(c, first, NULL);
 }
 
@@ -359,7 +400,11 @@ enum MHD_Result srv_chat_answer(srv_request *r)
     if (!c->finish) return srv_refuse(r, c->too_long ? 400 : 500, failure_kind(c), failure_code(c), c->too_long ? "messages" : NULL, c->why);
     json_t *words = json_stringn(c->text.n ? (const char *)c->text.at : "", c->text.n);
     json_t *message = json_pack("{s:s, s:n, s:[]}", "role", "assistant", "refusal", "annotations");
-    if (c->question.speech) {
+    if (c->calls) {
+        json_decref(words);
+        json_object_set_new(message, "content", json_null());
+        json_object_set(message, "tool_calls", c->calls);
+    } else if (c->question.speech) {
         char *data = speech_text(c);
         json_object_set_new(message, "content", json_null());
         json_object_set_new(message, "audio", json_pack("{s:s, s:s, s:I, s:o}", "id", c->audio_id, "data", data ? data : "",
@@ -388,6 +433,8 @@ void srv_chat_gone(srv_chat *c)
     abandon(c);
     srv_rate_free(c->rate);
     srv_chat_question_free(&c->question);
+    json_decref(c->calls);
+    free(c->held.at);
     free(c->text.at);
     free(c->audio.at);
     free(c->out.at);
