@@ -16,10 +16,11 @@ def b64(data):
 
 class Case(unittest.TestCase):
     options = ("-np", "6")
+    model = None        # the bundled one
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(*cls.options)
+        cls.server = Server(*cls.options, model=cls.model)
         cls.voice = speech()
 
     @classmethod

@@ -301,6 +301,11 @@ def check_stream(events, beta=False):
             assert iid in open_parts and n % 2 == 0 or n, kind
             assert sizes.get(iid, 0) % 6 == 0, "only the last delta may be odd"
             sizes[iid] = n
+        elif kind == "response.function_call_arguments.delta":
+            assert iid in open_items
+            deltas[iid] = deltas.get(iid, "") + e["delta"]
+        elif kind == "response.function_call_arguments.done":
+            assert iid in open_items and deltas.get(iid, "") == e["arguments"] and ("name" in e) != beta
         elif kind.endswith(("transcript.delta", "text.delta")) and "input_audio" not in kind:
             assert iid in open_parts
             deltas[iid] = deltas.get(iid, "") + e["delta"]
@@ -324,5 +329,7 @@ def check_response(r, deltas):
     assert r["status"] in ("completed", "cancelled", "incomplete", "failed")
     for item in r["output"]:
         assert item["status"] == ("completed" if r["status"] == "completed" else "incomplete")
-        for part in item["content"]:
+        if item["type"] == "function_call":
+            assert deltas.get(item["id"], "") == item["arguments"] and item["call_id"] and item["name"]
+        for part in item["content"] if item["type"] == "message" else ():
             assert deltas.get(item["id"], "") == part.get("text", part.get("transcript"))
