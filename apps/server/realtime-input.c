@@ -30,8 +30,16 @@ void srv_hear_anew(srv_realtime *rt)
     rt->speaking = false;
 }
 
+/* What comes now is another sound: what the resampler still holds of the old one must not open it. */
+static void forget_rate(srv_realtime *rt)
+{
+    srv_rate_free(rt->input_rate);
+    rt->input_rate = NULL;
+}
+
 void srv_input_reset(srv_realtime *rt)
 {
+    forget_rate(rt);
     if (rt->input.n) drop_input(rt, rt->input.n);
     if (rt->idle_from >= 0 && rt->idle_from < rt->input_start) rt->idle_from = rt->input_start;
     rt->has_odd = false;
@@ -70,6 +78,15 @@ static bool listen_to(srv_realtime *rt, const uint8_t *bytes, size_t n)
     const bool ok = rt->input_rate && give(rt->seat, rt->input_rate, format, bytes, n, false, &given);
     rt->pushed += (double)given * 1000.0 / hz;
     return ok;
+}
+
+/* The last samples of what was appended, which the resampler holds, go to the engine too. */
+static void end_listening(srv_realtime *rt)
+{
+    size_t given = 0;
+    if (rt->input_rate && rt->listening) give(rt->seat, rt->input_rate, format_of(rt), NULL, 0, true, &given);
+    rt->pushed += (double)given * 1000.0 / rt->server->info->sample_rate_in;
+    forget_rate(rt);
 }
 
 /* The n bytes at `at` of the input become an item of the conversation. */
@@ -180,6 +197,7 @@ bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
     srv_new_id("item", id);
     srv_item *item = commit(rt, rt->speaking ? rt->speech_item : id, 0, rt->input.n);
     if (!item) return srv_trouble_set(t, "server_error", NULL, "The conversation has no room for more.");
+    end_listening(rt);
     srv_hear_anew(rt);
     if (!rt->listening) return true;
     const json_t *turns = srv_settings_turns(rt->settings);

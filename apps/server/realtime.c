@@ -135,10 +135,6 @@ bool srv_on_session_update(srv_realtime *rt, const json_t *event, srv_trouble *t
     if (format) srv_input_reset(rt);
     json_decref(rt->settings);
     rt->settings = changed;
-    if (format) {
-        srv_rate_free(rt->input_rate);
-        rt->input_rate = NULL;
-    }
     if (turns) srv_turns_apply(rt);
     if (!rt->response) srv_params_apply(rt, rt->settings);
     srv_emit(rt, rt->beta && rt->transcription ? SRV_EV_TRANSCRIPTION_UPDATED : SRV_EV_SESSION_UPDATED, show_session(rt));

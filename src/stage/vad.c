@@ -146,8 +146,9 @@ void om_vad_reset(om_vad *vad)
 void om_vad_stop(om_vad *vad)
 {
     vad->state = SILENT;
-    vad->evidence = 0.0f;
+    vad->evidence = vad->smooth_score = 0.0f;
     vad->has_event = false;
+    memset(vad->held, 0, sizeof vad->held);     /* else the next frame would still hear what was before */
 }
 
 /* ---- levels --------------------------------------------------------------- */

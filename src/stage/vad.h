@@ -40,7 +40,7 @@ void om_vad_free(om_vad *vad);
 void om_vad_reset(om_vad *vad);
 /* ERR_ARG. What was heard stays. */
 int  om_vad_set(om_vad *vad, const om_vad_params *params);
-/* Ends speech in progress without an event; the noise floor stays. */
+/* Ends speech in progress without an event, and of its sound nothing is heard any more; the noise floor stays. */
 void om_vad_stop(om_vad *vad);
 /* Takes samples up to the next event, *taken of n. AGAIN: an event waits for pull, nothing was taken. */
 int  om_vad_push(om_vad *vad, const float *x, size_t n, size_t *taken);

@@ -261,6 +261,27 @@ static void threshold_and_stop(void **state)
     free(x);
 }
 
+/* Stopped anywhere in loud speech, of what was before nothing is heard in the silence after it. */
+static void what_was_before_a_stop_is_over(void **state)
+{
+    float *x = two_utterances(0.3f, 60.0f);
+    om_vad *vad = new_vad(0.2f, 300);
+    float silence[SECOND] = {0};
+    heard h;
+
+    (void)state;
+    for (size_t n = 5 * SECOND / 2; n < 5 * SECOND / 2 + 400; n += 37) {
+        om_vad_reset(vad);
+        listen_to(vad, x, n, 1600, &h);
+        assert_true(om_vad_speaking(vad));
+        om_vad_stop(vad);
+        listen_to(vad, silence, SECOND, 1600, &h);
+        assert_int_equal(h.n, 0);
+    }
+    om_vad_free(vad);
+    free(x);
+}
+
 static void refuses_what_it_must(void **state)
 {
     static const om_vad_params bad[] = { { -0.1f, 300 }, { 1.1f, 300 }, { NAN, 300 }, { 0.5f, 99 }, { 0.5f, 60001 } };
@@ -287,6 +308,7 @@ int main(void)
         cmocka_unit_test(a_recordings_hiss_ends_nothing),
         cmocka_unit_test(a_huge_sample_deafens_nobody),
         cmocka_unit_test(threshold_and_stop),
+        cmocka_unit_test(what_was_before_a_stop_is_over),
         cmocka_unit_test(refuses_what_it_must),
     };
 
