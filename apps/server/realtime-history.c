@@ -2,8 +2,8 @@
  * realtime-history: what the engine remembers follows the conversation's items.
  *
  * The engine's own turns carry their number into the items they were made of; turns that a client tells of (an assistant's
- * item, or a call of a tool, with the questions before it that nobody answered) are added with a tag. Deleting any item of a turn takes the
- * whole turn out: half of one can not be read.
+ * item, or a call of a tool, with the questions before it that nobody answered) are added with a tag. Deleting any item of a
+ * turn takes the whole turn out: half of one can not be read.
  */
 #include "past.h"
 #include "realtime-state.h"
