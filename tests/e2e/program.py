@@ -17,6 +17,7 @@ import numpy as np
 
 OMNI = os.environ["OMNI"]
 BUILD = os.environ["OMNI_BUILD_DIR"]
+SLOW = 8 if os.environ.get("OMNI_SANITIZE") == "thread" else 1     # times longer for what lives in real time
 SOURCE = os.environ["OMNI_SOURCE_DIR"]
 
 # A model in one blink: every part there, every part small.

@@ -41,7 +41,7 @@ class Load(unittest.TestCase):
     def test_numbers_and_drawing(self):
         svg = os.path.join(self.folder, "load.svg")
         with Server("-np", "3") as server:
-            r = bench(at(server, "http"), "--sessions", 3, "--minutes", 0.15, "--barge-in", 0.5, "--think", 0.3, "--json", "--svg", svg)
+            r = bench(at(server, "http"), "--sessions", 3, "--minutes", 0.15 * program.SLOW, "--barge-in", 0.5, "--think", 0.3, "--json", "--svg", svg)
             self.assertEqual(r.returncode, 0, r.stderr)
             self.assertEqual(server.metric('s2s_sessions_total{dialect="ga"}'), 3)
             served = server.metric('s2s_responses_total{status="completed"}') + server.metric('s2s_responses_total{status="cancelled"}')
@@ -139,13 +139,14 @@ class Load(unittest.TestCase):
 
     def test_a_server_that_dies(self):
         server = Server()
-        load = subprocess.Popen([program.OMNI, "bench", "--serve", at(server), "--minutes", "0.1", "--sessions", "2", "--json", *QUESTIONS],
+        load = subprocess.Popen([program.OMNI, "bench", "--serve", at(server), "--minutes", str(0.1 * program.SLOW), "--sessions", "2", "--json",
+                                 *QUESTIONS],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while server.metric('s2s_responses_total{status="completed"}') < 1:
             self.assertIsNone(load.poll())
         server.process.kill()
         server.process.communicate()
-        out, err = load.communicate(timeout=60)
+        out, err = load.communicate(timeout=60 * program.SLOW)
         self.assertEqual(load.returncode, 0, err)
         errors = json.loads(out)["errors"]
         self.assertEqual(errors["lost: the connection broke"], 2)

@@ -5,6 +5,7 @@ import json
 import os
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import program
 from realtime_case import KEY, QUESTION, Case, b64
@@ -341,8 +342,11 @@ class Doors(unittest.TestCase):
                     c.send("response.create", response={"modalities" if c.beta else "output_modalities": ["text"]})
                 else:
                     c.append(pcm, chunk=len(pcm))
+            # All at once: who waited its turn unread would be taken for dead by a slow server.
+            with ThreadPoolExecutor(len(talks)) as pool:
+                for done in pool.map(lambda c: c.until("response.done"), talks):
+                    self.assertEqual(done["response"]["status"], "completed")
             for c in talks:
-                self.assertEqual(c.until("response.done")["response"]["status"], "completed")
                 c.__exit__(None, None, None)
 
     def test_usage_errors(self):
