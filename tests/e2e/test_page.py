@@ -47,8 +47,8 @@ class Page(unittest.TestCase):
             return np.zeros(int(seconds * rate))
         x = question / 32768
         write(f"{here}/question.wav", wav_bytes(x, rate))
-        # 1.3 s after the question: its 0.5 s of silence have passed and the answer sounds
-        write(f"{here}/microphone.wav", wav_bytes(np.concatenate([quiet(1.5), x, quiet(1.3), x, quiet(60)]), rate))
+        # 1.6 s after the question: its 0.5 s of silence have passed and the answer sounds, also when all is slow
+        write(f"{here}/microphone.wav", wav_bytes(np.concatenate([quiet(1.5), x, quiet(1.6), x, quiet(60)]), rate))
         with Server("-np", "3") as server, Server("--api-key", "sesame") as keyed:
             env = dict(os.environ, URL=f"http://127.0.0.1:{server.port}/", KEYED=f"http://127.0.0.1:{keyed.port}/",
                        MICROPHONE=f"{here}/microphone.wav", SHOTS=shots,
