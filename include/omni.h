@@ -196,13 +196,16 @@ typedef struct omni_engine_params {
     int kv_unified;     /* one LLM KV cache for all slots (1): a token for each of them is one pass over the
                            weights, but each looks past everybody's positions; or one for each (0).
                            Default -1 = 0 for an LLM of less than 50 M weights on the CPU, else 1 */
+    bool catch_up;      /* what the LLM has to read (again) of a conversation is read between turns, when nobody
+                           waits for an answer, not once the next question is asked. Default true */
 } omni_engine_params;
 
 OMNI_API omni_engine_params omni_engine_default_params(void);
 
 /* Borrows model until omni_engine_free. params may be NULL.
- * A conversation that outgrows the context loses its oldest turns, until what is left fills at most half of
- * it; the rest is read again by the LLM then.
+ * A conversation that outgrows the context loses its oldest turns, until what is left and the next question fill at
+ * most half of it (but the last turn is kept if that is enough); the rest is read again by the LLM then. That is when a
+ * question is asked; where spoken ones are to come (turn taking is on, or audio was pushed) and catch_up, after an answer.
  * Returns OK, ERR_ARG, ERR_LIMIT (context too small for the prompt), ERR_MEMORY, ERR_BACKEND. */
 OMNI_API int omni_engine_new(const omni_model *model, const omni_engine_params *params, omni_engine **out);
 

@@ -13,6 +13,7 @@
 #include "core/ahead.h"
 
 #include "base/status.h"
+#include "core/history.h"
 #include "core/listen.h"
 #include "core/objects.h"
 #include "core/order.h"
@@ -42,15 +43,9 @@ void om_ahead_count(omni_engine *e, int64_t since, bool moved)
 
 static bool may_prepare(const omni_session *s)
 {
-    const om_prompt *prompt = &s->engine->model->prompt;
-    int before = s->script.n;
-    const om_piece *preamble = om_turn_untold(s);
-    int needed = om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) + prompt->turn_end.n +
-                 (preamble ? preamble->n : 0);
-
     return s->engine->room && s->state <= OM_LISTEN && !s->ahead && s->ear.params.answer && s->ear.params.speculate &&
-           atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || before == 0) &&
-           before + needed <= s->engine->params.n_ctx - om_turn_reserve(s);
+           atomic_load(&s->question) == OM_ASK_NONE && (s->params.keep_history || s->script.n == 0) &&
+           om_history_fits(s, om_history_next_question(s));
 }
 
 int om_ahead_prepare(omni_session *s)

@@ -5,6 +5,7 @@
 #include "core/listen.h"
 #include "core/objects.h"
 #include "core/order.h"
+#include "core/prefill.h"
 #include "core/turn.h"
 
 #include <limits.h>
@@ -15,7 +16,7 @@ enum { CHUNKS = 4, MOST_PREFILLED = 1024 };
 omni_engine_params omni_engine_default_params(void)
 {
     return (omni_engine_params){ .n_slots = 1, .prefix_cache = true, .layer0_sharing = true,
-                                  .batching = true, .kv_unified = -1 };
+                                  .batching = true, .kv_unified = -1, .catch_up = true };
 }
 
 /* ---- new -------------------------------------------------------------------- */
@@ -269,7 +270,9 @@ int omni_engine_step(omni_engine *e)
         if (advance_or_stop(e->sessions[i]) != OMNI_AGAIN)
             moved = OMNI_OK;
     }
-    if (!e->hurries && om_turn_prefill(e) == OMNI_OK)
+    if (!e->hurries && om_prefill_turns(e) == OMNI_OK)
+        moved = OMNI_OK;
+    else if (om_prefill_between(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_answer(e) == OMNI_OK)
         moved = OMNI_OK;

@@ -10,6 +10,7 @@
 #include "core/ahead.h"
 #include "core/objects.h"
 #include "core/text.h"
+#include "core/turn.h"
 
 #include <string.h>
 
@@ -23,6 +24,74 @@ int om_history_may_change(omni_session *s, const char *what)
         return om_fail(OMNI_ERR_STATE, "%s: a turn is running or waiting; cancel it and read its last event",
                        what);
     om_ahead_forget(s);
+    return OMNI_OK;
+}
+
+/* ---- room ------------------------------------------------------------------------ */
+
+int om_history_next_question(const omni_session *s)
+{
+    const om_prompt *prompt = &s->engine->model->prompt;
+    const om_piece *before = s->script.n ? &prompt->turn_end : &prompt->begin, *preamble = om_turn_untold(s);
+
+    return om_prompt_positions(prompt, s->engine->model->hp.adaptor.rows) - prompt->begin.n + before->n +
+           (preamble ? preamble->n : 0);
+}
+
+/* Positions of the context that are kept for the answer. */
+static int reserve(const omni_session *s)
+{
+    int most = s->engine->params.n_ctx / 4;
+
+    return s->params.max_tokens < most ? s->params.max_tokens : most;
+}
+
+bool om_history_fits(const omni_session *s, int more)
+{
+    return s->script.n + more <= s->engine->params.n_ctx - reserve(s);
+}
+
+/* Half of the context is freed at once: the KV cache has to be rebuilt then, which should be rare. Keeps `least` turns.
+ * Was any forgotten? */
+static bool forget_oldest(omni_session *s, int more, int least)
+{
+    int n = s->script.n;
+
+    while (s->script.n_turns > least && s->script.n + more > s->engine->params.n_ctx / 2)
+        om_script_drop(&s->script, 0);
+    if (s->script.n == n)
+        return false;
+    om_lm_cut(s->engine->lm, s->slot, 0);
+    return true;
+}
+
+void om_history_make_room(omni_session *s)
+{
+    bool forgot = true;
+
+    /* More than once when the turn that told the preamble goes: the question has to tell it then. */
+    while (forgot && !om_history_fits(s, om_history_next_question(s))) {
+        int n = s->script.n;
+
+        forgot = forget_oldest(s, om_history_next_question(s), 1);
+        s->answer_at -= n - s->script.n;
+    }
+}
+
+int om_history_fit(omni_session *s)
+{
+    const om_script *script = &s->script;
+    int n_ctx = s->engine->params.n_ctx, n = script->n;
+    int alone = n - script->turns[script->n_turns - 1].at + script->turns[0].at;
+
+    if (alone > n_ctx)
+        return om_fail(OMNI_ERR_LIMIT,
+                       "the question needs %d positions, the slot has %d: ask for a larger context", alone, n_ctx);
+    if (!om_history_fits(s, 0))
+        forget_oldest(s, 0, 2);
+    if (!om_history_fits(s, 0))
+        forget_oldest(s, 0, 1);
+    s->script_before = script->n_turns > 1 ? s->script_before - (n - script->n) : 0;
     return OMNI_OK;
 }
 
@@ -60,7 +129,7 @@ static int append(omni_session *s, const char *question, size_t n_question, cons
 }
 
 /* Forgets the oldest turns until the rest fits. */
-static void make_room(omni_session *s)
+static void drop_what_is_too_much(omni_session *s)
 {
     int n = s->script.n;
 
@@ -87,7 +156,7 @@ int omni_session_add_turn(omni_session *s, const char *question_utf8, const char
         rc = append(s, question_utf8, n_question, answer_utf8, n_answer);
     if (rc)
         return rc;
-    make_room(s);
+    drop_what_is_too_much(s);
     s->has_answer = s->sounds = false;
     if (turn)
         *turn = s->turn;

@@ -3,14 +3,14 @@
  * batched over sessions, are in answer.c.
  *
  * Easy to get wrong: the KV cache always holds a prefix of the script, so after any mishap cutting
- * both to the same length is enough; the last position of a prompt is not prefilled but fed to the first
- * step, because only steps give outputs.
+ * both to the same length is enough.
  */
 #include "core/turn.h"
 
 #include "base/memory.h"
 #include "base/status.h"
 #include "core/ahead.h"
+#include "core/history.h"
 #include "core/listen.h"
 #include "core/objects.h"
 
@@ -191,32 +191,6 @@ static int begin_speech(omni_session *s)
 
 /* ---- the prompt --------------------------------------------------------------- */
 
-int om_turn_reserve(const omni_session *s)
-{
-    int most = s->engine->params.n_ctx / 4;
-
-    return s->params.max_tokens < most ? s->params.max_tokens : most;
-}
-
-/* Makes room in the context by forgetting the oldest turns. Half of it is freed at once: the KV cache
- * has to be rebuilt then, which should be rare. For a question that fits alone: nothing is forgotten for another. */
-static int fit(omni_session *s)
-{
-    int n_ctx = s->engine->params.n_ctx, n = s->script.n, answer = om_turn_reserve(s);
-    int alone = n - s->script.turns[s->script.n_turns - 1].at + s->script.turns[0].at;
-
-    if (alone > n_ctx)
-        return om_fail(OMNI_ERR_LIMIT,
-                       "the question needs %d positions, the slot has %d: ask for a larger context", alone, n_ctx);
-    if (n > n_ctx - answer && s->script.n_turns > 1) {
-        while (s->script.n_turns > 1 && s->script.n > n_ctx / 2)
-            om_script_drop(&s->script, 0);
-        s->script_before = s->script.n_turns > 1 ? s->script_before - (n - s->script.n) : 0;
-        om_lm_cut(s->engine->lm, s->slot, 0);
-    }
-    return OMNI_OK;
-}
-
 const om_piece *om_turn_untold(const omni_session *s)
 {
     bool there = s->told && om_script_find(&s->script, s->told_in) >= 0;
@@ -224,11 +198,23 @@ const om_piece *om_turn_untold(const omni_session *s)
     return s->texts.preamble && !there ? &s->texts.ids : NULL;
 }
 
-/* Appends the question to the script: rows [R][D], or the typed text. */
-static int ask(omni_session *s, const float *rows)
+/* The question into the script, behind what is remembered: rows [R][D], or the typed text. */
+static int append_question(omni_session *s, const float *rows)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
-    const om_piece *preamble;
+    const om_piece *preamble = om_turn_untold(s);
+    int rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, preamble, rows, s->engine->model->hp.adaptor.rows)
+                  : om_prompt_ask_text(prompt, &s->script, s->turn, preamble, s->typed, strlen(s->typed));
+
+    if (preamble) {
+        s->told = true;
+        s->told_in = s->turn;
+    }
+    return rc ? rc : om_history_fit(s);
+}
+
+static int ask(omni_session *s, const float *rows)
+{
     int rc;
 
     if (!s->params.keep_history) {
@@ -236,15 +222,11 @@ static int ask(omni_session *s, const float *rows)
         om_lm_cut(s->engine->lm, s->slot, 0);
     }
     s->script_before = s->script.n;
-    preamble = om_turn_untold(s);
-    rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, preamble, rows, s->engine->model->hp.adaptor.rows)
-              : om_prompt_ask_text(prompt, &s->script, s->turn, preamble, s->typed, strlen(s->typed));
-    if (preamble) {
-        s->told = true;
-        s->told_in = s->turn;
+    rc = append_question(s, rows);
+    if (!rc && om_turn_untold(s)) {     /* the turn that told was forgotten for this one */
+        om_script_cut(&s->script, s->script_before);
+        rc = append_question(s, rows);
     }
-    if (!rc)
-        rc = fit(s);
     s->answer_at = s->script.n;
     s->stats.n_prompt = s->script.n;
     s->state = OM_PREFILL;
@@ -374,133 +356,6 @@ int om_turn_encode(omni_session *s)
         return rc;
     }
     return finish_encoder(s);
-}
-
-/* ---- PREFILL ------------------------------------------------------------------ */
-
-typedef struct om_gathered {
-    int n, n_positions;
-    const int32_t *ids;     /* one of the two */
-    const float *rows;
-} om_gathered;
-
-static int record_prompt(omni_session *s)
-{
-    const om_script *script = &s->script;
-    int rc = OMNI_OK;
-
-    /* As the reference has it: one placeholder for all rows. */
-    for (int i = 0; i < script->n && !rc; i++)
-        if (i == 0 || script->ids[i] != OM_ROW || script->ids[i - 1] != OM_ROW)
-            rc = om_record_add(s->record, OM_STAGE_PROMPT, &script->ids[i], 1);
-    return rc;
-}
-
-/* The next run of positions, at most `limit`: how many; 0: nothing is left, the answer can begin. All but the last
- * position, which the first step feeds. */
-static int next_run(omni_session *s, int limit, const int32_t **ids, const float **rows)
-{
-    omni_engine *e = s->engine;
-    int prefix = e->model->prompt.begin.n + e->model->prompt.user.n, last = s->answer_at - 1, used, n;
-
-    if (om_lm_used(e->lm, s->slot) == 0 && e->n_prefix)
-        om_lm_copy_prefix(e->lm, s->slot, e->n_prefix);
-    used = om_lm_used(e->lm, s->slot);
-    if (!s->stats.t_prefill)
-        s->stats.n_prompt_cached = used;
-    if (used >= last)
-        return 0;
-    n = limit < last - used ? limit : last - used;
-    /* The prefix is a slice of its own, cached or not: both ways compute the same. */
-    if (used < prefix && n > prefix - used)
-        n = prefix - used;
-    return om_script_run(&s->script, used, n, ids, rows);
-}
-
-static void begin_answer(omni_session *s)
-{
-    s->feed = s->script.ids[s->answer_at - 1];
-    om_lm_begin_answer(s->engine->lm, s->slot);
-    s->state = s->ahead ? OM_READY : OM_ANSWER;
-    om_turn_trouble(s, record_prompt(s));
-}
-
-/* One session's run behind those gathered, when it is of their kind and there is room. */
-static bool gather_run(omni_engine *e, omni_session *s, om_gathered *g)
-{
-    size_t width = (size_t)e->model->hp.llm.width;
-    const int32_t *ids;
-    const float *rows;
-    int n = next_run(s, e->params.prefill_chunk, &ids, &rows);
-
-    if (n == 0) {
-        begin_answer(s);
-        return true;
-    }
-    if (g->n == 0) {
-        g->ids = ids;       /* alone it needs no copy */
-        g->rows = rows;
-    } else if (n > e->n_prefill - g->n_positions || (g->rows != NULL) != (rows != NULL)) {
-        return false;
-    }
-    if (n <= e->n_prefill - g->n_positions) {
-        if (rows)
-            memcpy(e->prefill_rows + (size_t)g->n_positions * width, rows, (size_t)n * width * sizeof *rows);
-        else
-            memcpy(e->prefill_ids + g->n_positions, ids, (size_t)n * sizeof *ids);
-    }
-    if (g->n == 1) {
-        g->ids = g->ids ? e->prefill_ids : NULL;
-        g->rows = g->rows ? e->prefill_rows : NULL;
-    }
-    e->batch[g->n] = s;
-    e->slots[g->n] = s->slot;
-    e->runs[g->n++] = n;
-    g->n_positions += n;
-    return true;
-}
-
-/* Turns that were begun come before those prepared ahead; in turns among themselves, so that nobody waits for ever. */
-static void gather_prefill(omni_engine *e, bool ahead, om_gathered *g)
-{
-    int first = e->prefill_turn;
-
-    for (int i = 0; i < e->params.n_slots; i++) {
-        int slot = (first + i) % e->params.n_slots;
-        omni_session *s = e->sessions[slot];
-
-        if (!s || s->state != OM_PREFILL || s->ahead != ahead || (g->n > 0 && !e->params.batching))
-            continue;
-        if (gather_run(e, s, g))
-            e->prefill_turn = (slot + 1) % e->params.n_slots;
-    }
-}
-
-int om_turn_prefill(omni_engine *e)
-{
-    om_gathered g = {0};
-    int64_t start = om_now_us(), spent;
-    int moved = OMNI_AGAIN, rc;
-
-    for (int i = 0; i < e->params.n_slots; i++)
-        if (e->sessions[i] && e->sessions[i]->state == OM_PREFILL && (e->room || !e->sessions[i]->ahead))
-            moved = OMNI_OK;
-    if (moved == OMNI_AGAIN)
-        return moved;
-    gather_prefill(e, false, &g);
-    if (e->room)
-        gather_prefill(e, true, &g);
-    if (!g.n)
-        return moved;
-    om_turn_serve(e, e->batch, g.n);
-    rc = om_lm_prefill_many(e->lm, g.n, e->slots, e->runs, g.ids, g.rows);
-    om_turn_serve(e, NULL, 0);
-    spent = om_now_us() - start;
-    for (int i = 0; i < g.n; i++) {
-        e->batch[i]->stats.t_prefill += spent;
-        om_turn_trouble(e->batch[i], rc);
-    }
-    return moved;
 }
 
 /* ---- FLUSH, DONE -------------------------------------------------------------- */

@@ -5,7 +5,8 @@
  *
  *   IDLE, LISTEN --> ENCODE --> PREFILL --> ANSWER --> FLUSH --> DONE --> IDLE
  *                                     \-> READY -/   (prepared ahead: see ahead.h)
- *        (typed questions skip ENCODE; text-only answers skip FLUSH; cancelling and failing go to DONE)
+ *        (typed questions skip ENCODE; text-only answers skip FLUSH; cancelling and failing go to DONE;
+ *         prefill.h serves PREFILL, answer.c what several sessions share)
  */
 #ifndef OM_TURN_H
 #define OM_TURN_H
@@ -17,8 +18,6 @@ int om_turn_listen(omni_session *s);    /* IDLE, LISTEN */
 int om_turn_encode(omni_session *s);    /* ENCODE */
 int om_turn_flush(omni_session *s);     /* FLUSH */
 int om_turn_done(omni_session *s);      /* DONE */
-/* PREFILL: one run of positions for as many sessions as fit into a batch. AGAIN: none prefills. */
-int om_turn_prefill(omni_engine *e);
 /* ANSWER: one token for every session that can take one, in one batch. A negative return is the
  * engine's; what concerns one session has ended that session's turn. */
 int om_turn_answer(omni_engine *e);
@@ -30,8 +29,6 @@ int om_turn_speak(omni_engine *e);
 uint64_t om_turn_input_end(const omni_session *s, int *question);
 
 bool om_turn_is_cancelled(const omni_session *s);
-/* Positions of the context that are kept for the answer. */
-int om_turn_reserve(const omni_session *s);
 /* Has this answer speech? */
 bool om_turn_speaks_up(const omni_session *s);
 /* The preamble, if the question to be asked has to tell it: the script has it no more, or never had. NULL: no. */
