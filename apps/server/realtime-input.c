@@ -83,8 +83,9 @@ static bool listen_to(srv_realtime *rt, const uint8_t *bytes, size_t n)
 /* The last samples of what was appended, which the resampler holds, go to the engine too. */
 static void end_listening(srv_realtime *rt)
 {
+    static const uint8_t nothing[1];
     size_t given = 0;
-    if (rt->input_rate && rt->listening) give(rt->seat, rt->input_rate, format_of(rt), NULL, 0, true, &given);
+    if (rt->input_rate && rt->listening) give(rt->seat, rt->input_rate, format_of(rt), nothing, 0, true, &given);
     rt->pushed += (double)given * 1000.0 / rt->server->info->sample_rate_in;
     forget_rate(rt);
 }
