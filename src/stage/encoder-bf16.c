@@ -110,7 +110,7 @@ struct ggml_tensor *om_cpu_norm(struct ggml_context *ctx, struct ggml_tensor *x,
                                 struct ggml_tensor *bias, const float *eps, enum ggml_type type)
 {
     struct ggml_tensor *args[3] = { x, weight, bias };
-    if (x->ne[0] > NORM_MAX)
+    if (!om_cpu_has_bf16() || x->ne[0] > NORM_MAX)
         return NULL;
     return ggml_custom_4d(ctx, type, x->ne[0], x->ne[1], 1, 1, args, 3, norm_op, GGML_N_TASKS_MAX,
                           (void *)(uintptr_t)eps);
@@ -355,9 +355,11 @@ struct ggml_tensor *om_cpu_attention(struct ggml_context *ctx, struct ggml_tenso
 {
     const int64_t pairs = 2 * (int64_t)n_blocks(q->ne[1]) * PACKED * job->heads;
     struct ggml_tensor *kv[2] = { k, v };
-    struct ggml_tensor *packed = ggml_custom_4d(ctx, GGML_TYPE_I32, pairs, 1, 1, 1, kv, 2, pack_op,
-                                                GGML_N_TASKS_MAX, job);
-    struct ggml_tensor *args[5] = { q, packed, q_bias, v_bias, scratch };
+    struct ggml_tensor *args[5] = { q, NULL, q_bias, v_bias, scratch };
+
+    if (!om_cpu_has_bf16())
+        return NULL;
+    args[1] = ggml_custom_4d(ctx, GGML_TYPE_I32, pairs, 1, 1, 1, kv, 2, pack_op, GGML_N_TASKS_MAX, job);
     return ggml_custom_4d(ctx, type, q->ne[0], q->ne[1], 1, 1, args, 5, attention_op, job->threads, job);
 }
 

@@ -268,6 +268,10 @@ static void report(bench *b, int rounds)
         qsort(l->seconds, (size_t)rounds, sizeof(double), by_size);
         at[0] = l->seconds[rounds / 2];
         at[1] = l->seconds[0];
+        if (i != ENCODER && !l->graph.ctx) {
+            printf("%-28s not on this processor\n", l->name);
+            continue;
+        }
         printf("%-28s %10.2f %10.2f", l->name, at[0] * 1e3, at[1] * 1e3);
         if (l->flops > 0)
             printf(" %10.0f %10.0f", l->flops / at[0] * 1e-9, l->flops / at[1] * 1e-9);
