@@ -1,8 +1,9 @@
-/* bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]: the same sessions one at a
- * time and all at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real time, each
- * asking for so long at its own moments, and the time from the end of a question to the first audio.
+/* bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS [CONTEXT]]]]]]: the same sessions
+ * one at a time and all at once, with batching and without, interleaved; medians. With LIVE_SECONDS, then: conversations in real
+ * time, each asking for so long at its own moments, and the time from the end of a question to the first audio.
  * QUESTION: 16 bit, mono, 16 kHz, 44 bytes of header; or text:WORDS, which is typed and spares the encoder and most of the
- * prefill. TOKENS: most of an answer; random weights never stop by themselves. */
+ * prefill. ROUNDS -1: one, not warmed up, and not without batching, for models that take minutes. TOKENS: most of an answer; random
+ * weights never stop by themselves. CONTEXT: positions per session, for models whose memory is scarce. */
 #include "omni.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@ enum { MOST = 255, RATE = 16000 };
 static float question[RATE * 30];
 static size_t n_question;
 static const char *typed;       /* instead, not NULL */
-static int max_tokens;
+static int max_tokens, context;
 
 static double cpu(void)
 {
@@ -123,6 +124,7 @@ static omni_engine *new_engine(const omni_model *model, int n, int threads, bool
         sp.max_tokens = max_tokens;
     p.n_slots = n;
     p.n_threads = threads;
+    p.n_ctx = context;
     p.batching = batching;
     sp.keep_history = history;     /* without, nothing can be prepared ahead after the first turn */
     if (omni_engine_new(model, &p, &engine))
@@ -159,13 +161,15 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
     static const char *const names[] = { "one at a time", "at once, batching off", "at once" };
     double times[3][64], work[3][64], single = 0.0;
     omni_session *sessions[2][MOST];
-    omni_engine *engines[2];
+    omni_engine *engines[2] = { NULL, NULL };
     size_t n_audio[3];
+    bool slow = rounds < 0;
 
-    for (int b = 0; b < 2; b++)
+    rounds = slow ? 1 : rounds;
+    for (int b = slow; b < 2; b++)
         engines[b] = new_engine(model, n, threads, b > 0, false, sessions[b]);
-    for (int r = -1; r < rounds; r++)       /* the first warms up */
-        for (int mode = 0; mode < 3; mode++) {
+    for (int r = slow ? 0 : -1; r < rounds; r++)       /* the first warms up */
+        for (int mode = 0; mode < 3; mode += 1 + slow) {
             double before = cpu(), t = run(engines[mode != 1], sessions[mode != 1], n, mode > 0, &n_audio[mode]);
 
             if (r >= 0)
@@ -173,7 +177,7 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
             if (r == rounds - 1)
                 sum_stats(sessions[mode != 1], n, names[mode]);
         }
-    for (int mode = 0; mode < 3; mode++) {
+    for (int mode = 0; mode < 3; mode += 1 + slow) {
         qsort(times[mode], (size_t)rounds, sizeof(double), by_size);
         qsort(work[mode], (size_t)rounds, sizeof(double), by_size);
         if (mode == 0)
@@ -182,7 +186,7 @@ static void compare(const omni_model *model, int n, int threads, int rounds)
                times[mode][rounds / 2], (double)n_audio[mode] / RATE / times[mode][rounds / 2],
                single / times[mode][rounds / 2], work[mode][rounds / 2]);
     }
-    for (int b = 0; b < 2; b++) {
+    for (int b = slow; b < 2; b++) {
         for (int i = 0; i < n; i++)
             omni_session_free(sessions[b][i]);
         omni_engine_free(engines[b]);
@@ -321,9 +325,10 @@ int main(int argc, char **argv)
     omni_model *model;
 
     max_tokens = argc > 7 ? (int)strtol(argv[7], NULL, 10) : 0;
+    context = argc > 8 ? (int)strtol(argv[8], NULL, 10) : 0;
     typed = argc > 2 && strncmp(argv[2], "text:", 5) == 0 ? argv[2] + 5 : NULL;
-    if (argc < 3 || (typed && seconds > 0.0) || n < 1 || n > MOST || rounds < 0 || rounds > 64) {
-        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS]]]]]\n");
+    if (argc < 3 || (typed && seconds > 0.0) || n < 1 || n > MOST || rounds < -1 || rounds > 64) {
+        fprintf(stderr, "usage: bench_sessions MODEL QUESTION.wav|text:WORDS [SESSIONS [THREADS [ROUNDS [LIVE_SECONDS [TOKENS [CONTEXT]]]]]]\n");
         return 2;
     }
     if (!typed)
