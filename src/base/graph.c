@@ -127,6 +127,11 @@ int om_device_threads(const om_device *dev)
     return dev->n_threads;
 }
 
+double om_device_slice(const om_device *dev)
+{
+    return 30e9 * om_device_threads(dev);
+}
+
 const char *om_device_name(const om_device *dev)
 {
     return ggml_backend_dev_description(dev->dev);

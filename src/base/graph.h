@@ -24,6 +24,8 @@ int  om_device_new(int n_threads, bool use_gpu, om_device **out);
 void om_device_free(om_device *dev);
 bool om_device_is_cpu(const om_device *dev);   /* custom CPU operators allowed */
 int  om_device_threads(const om_device *dev);
+/* Operations that a slice of work may take on the CPU, so that nobody else waits long: about 0.1 s on cores of 2023. */
+double om_device_slice(const om_device *dev);
 const char *om_device_name(const om_device *dev);
 /* struct ggml_threadpool *, shared with libllama by lm.c; NULL on none. */
 void *om_device_threadpool(const om_device *dev);

@@ -130,6 +130,17 @@ static int new_stages(omni_engine *e)
     return om_lm_new(m->lm, &lm, &e->lm);
 }
 
+/* As many positions as take about as long as a slice of the encoder. */
+static int positions_between(const omni_engine *e)
+{
+    double flops = om_device_slice(e->dev), each = 2.0 * (double)om_lm_get_info(e->model->lm)->parameters;
+    double most = e->params.prefill_chunk;
+
+    if (e->model->use_gpu || flops >= most * each)
+        return e->params.prefill_chunk;
+    return flops > each ? (int)(flops / each) : 1;
+}
+
 static int fill_prefix(omni_engine *e)
 {
     const om_piece *pieces[] = { &e->model->prompt.begin, &e->model->prompt.user };
@@ -174,6 +185,8 @@ int omni_engine_new(const omni_model *model, const omni_engine_params *params, o
         rc = new_arrays(e);
     if (!rc)
         rc = new_stages(e);
+    if (!rc)
+        e->n_between = positions_between(e);
     if (!rc && e->params.prefix_cache)
         rc = fill_prefix(e);
     if (rc) {

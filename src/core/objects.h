@@ -65,6 +65,7 @@ struct omni_engine {
     bool one_waits;             /* somebody waits for a first sound */
     bool ends_begun;            /* the last step left turns that were begun */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
+    int n_between;              /* most positions of a prefill between turns */
     int n_prefill;              /* most positions of several sessions in a prefill batch */
     int32_t *prefill_ids;       /* [n_prefill] */
     float *prefill_rows;        /* [n_prefill][D] */

@@ -7,7 +7,8 @@
  *
  * Easy to get wrong: the last position of a prompt is not prefilled but fed to the first step, because only steps give
  * outputs. A run ends where the prefix ends and where the question begins, so that the runs, and with them the
- * roundings, are the same whenever they are read.
+ * roundings, are the same whenever they are read; but a large LLM's are shorter between turns, where a person who begins
+ * to speak should not wait for one.
  */
 #include "core/prefill.h"
 
@@ -18,9 +19,9 @@
 
 #include <string.h>
 
-/* The longest run from where the cache ends, to `last` at most, and to the next of the script's seams: its length. 0:
- * nothing is left. */
-static int next_run(omni_session *s, int last, const int32_t **ids, const float **rows)
+/* The longest run from where the cache ends: `most` positions, to `last`, and to the next of the script's seams. Its length;
+ * 0: nothing is left. */
+static int next_run(omni_session *s, int last, int most, const int32_t **ids, const float **rows)
 {
     omni_engine *e = s->engine;
     int seams[] = { e->model->prompt.begin.n + e->model->prompt.user.n, s->state == OM_PREFILL ? s->script_before : last };
@@ -31,7 +32,7 @@ static int next_run(omni_session *s, int last, const int32_t **ids, const float 
     used = om_lm_used(e->lm, s->slot);
     if (used >= last)
         return 0;
-    n = last - used < e->params.prefill_chunk ? last - used : e->params.prefill_chunk;
+    n = last - used < most ? last - used : most;
     for (int i = 0; i < 2; i++)
         if (used < seams[i] && n > seams[i] - used)
             n = seams[i] - used;
@@ -72,7 +73,7 @@ static bool gather_run(omni_engine *e, omni_session *s, om_gathered *g)
     size_t width = (size_t)e->model->hp.llm.width;
     const int32_t *ids;
     const float *rows;
-    int n = next_run(s, s->answer_at - 1, &ids, &rows);
+    int n = next_run(s, s->answer_at - 1, e->params.prefill_chunk, &ids, &rows);
 
     if (!s->stats.t_prefill)
         s->stats.n_prompt_cached = om_lm_used(e->lm, s->slot);
@@ -164,7 +165,7 @@ static int read_history(omni_session *s)
 {
     const int32_t *ids;
     const float *rows;
-    int n = next_run(s, s->script.n, &ids, &rows);
+    int n = next_run(s, s->script.n, s->engine->n_between, &ids, &rows);
 
     return n && om_lm_prefill(s->engine->lm, s->slot, ids, rows, n) == OMNI_OK ? OMNI_OK : OMNI_AGAIN;
 }

@@ -15,7 +15,7 @@
  * recomputed; no normalisation is skipped for short speech: the window is always full.
  *
  * Work goes in slices of half layers (attention half, feed-forward half), each bounded by
- * slice_flops per thread, so that a cancel or another session's audio never waits
+ * om_device_slice, so that a cancel or another session's audio never waits
  * long. x [E][C] lives in a pool between slices; every slice is a graph of its own.
  *
  * On the CPU three operators replace ggml's (encoder-cpu.h); om_encoder_set_plain puts ggml's back.
@@ -28,9 +28,6 @@
 
 #include <math.h>
 #include <stdio.h>
-
-/* About 0.1 s on a core of 2023. */
-static const double slice_flops = 30e9;
 
 enum { NODES_STEM = 64, NODES_HALF = 64, TENSORS_BLOCK = 15, TENSORS_OTHER = 7 };
 
@@ -65,7 +62,7 @@ struct om_encoder {
     struct ggml_tensor *scratch;    /* of the BF16 attention, NULL without it */
     om_attention_job *jobs;         /* [layers] */
     om_graph graph;
-    double slice;                   /* operations per thread */
+    double slice;                   /* operations */
     bool plain;
     /* reset starts here */
     om_encoder_state state;
@@ -201,7 +198,7 @@ int om_encoder_new(const om_encoder_weights *ew, om_device *dev, om_encoder **ou
         return om_fail(OMNI_ERR_MEMORY, "encoder: out of memory");
     enc->w = ew;
     enc->dev = dev;
-    enc->slice = slice_flops;
+    enc->slice = om_device_slice(dev);
     enc->jobs = om_calloc(layers, sizeof *enc->jobs);
     if (!enc->jobs) {
         rc = om_fail(OMNI_ERR_MEMORY, "encoder: out of memory");
@@ -429,7 +426,7 @@ static int slice_end(const om_encoder *enc)
 {
     const om_hparams *hp = &enc->w->hp;
     const int halves = 2 * hp->enc.layers;
-    double room = enc->slice * om_device_threads(enc->dev) - (enc->next == 0 ? stem_flops(hp) : 0.0);
+    double room = enc->slice - (enc->next == 0 ? stem_flops(hp) : 0.0);
     int end = enc->next;
 
     if (!om_device_is_cpu(enc->dev))

@@ -18,8 +18,8 @@ void om_encoder_free(om_encoder *enc);
 void om_encoder_reset(om_encoder *enc);                 /* drops the job */
 /* Plain ggml operators only, as on every backend but the CPU. Default false. Between jobs. */
 void om_encoder_set_plain(om_encoder *enc, bool plain);
-/* Bounds a slice to so many operations per thread (CPU; at least half a layer is done). The rows do not
- * depend on it. Default 30e9, about 0.1 s. */
+/* Bounds a slice to so many operations (CPU; at least half a layer is done). The rows do not depend on it. Default
+ * om_device_slice. */
 void om_encoder_set_slice(om_encoder *enc, double flops);
 int  om_encoder_push(om_encoder *enc, const float *mel);  /* [F][n_mels]; AGAIN while a job runs */
 /* One bounded slice (a few layers): OK when rows are ready, AGAIN when more

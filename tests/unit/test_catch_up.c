@@ -189,6 +189,28 @@ static void nobody_waits_for_it(void **state)
     omni_engine_free(engine);
 }
 
+/* So many positions in a step as the machine computes in a moment. */
+static void a_slice_is_short(void **state)
+{
+    omni_engine *engine = small_engine(1, true);
+    omni_session *s = new_session(engine, TOKENS);
+    int used = 0;
+
+    (void)state;
+    assert_int_equal(engine->n_between, engine->params.prefill_chunk);     /* a toy is quick */
+    engine->n_between = 2;
+    assert_int_equal(omni_session_add_turn(s, "how are you today", "fine", NULL), OMNI_OK);
+    while (omni_engine_step(engine) == OMNI_OK) {
+        int now = om_lm_used(engine->lm, 0);
+
+        assert_true(now > used && (used == 0 || now <= used + 2));         /* the prefix was there */
+        used = now;
+    }
+    assert_int_equal(used, s->script.n);
+    omni_session_free(s);
+    omni_engine_free(engine);
+}
+
 /* The last answer is another place in the script then. */
 static void trim_cuts_after_room_was_made(void **state)
 {
@@ -254,6 +276,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(reading_between_turns_changes_nothing), cmocka_unit_test(room_is_made_after_an_answer),
         cmocka_unit_test(turns_put_in_are_read),                 cmocka_unit_test(nobody_waits_for_it),
+        cmocka_unit_test(a_slice_is_short),
         cmocka_unit_test(trim_cuts_after_room_was_made),         cmocka_unit_test(the_preamble_is_never_missing),
     };
 
