@@ -424,28 +424,6 @@ static int32_t best_of(const llama_token_data_array *all)
     return at;
 }
 
-/* Where the rules leave no token of this vocabulary the answer ends. */
-static int32_t pick_by_rules(const om_lm *lm, int slot, const float *logits)
-{
-    om_lm_grammar *g = lm->grammar[slot];
-    llama_token_data_array all = { g->candidates, (size_t)lm->m->info.vocab, -1, false };
-    int32_t id;
-
-    for (int32_t i = 0; i < lm->m->info.vocab; i++)
-        all.data[i] = (llama_token_data){ i, logits[i], 0.0f };
-    llama_sampler_apply(g->rules, &all);
-    id = best_of(&all);
-    if (id < 0)
-        return llama_vocab_eos(lm->m->vocab);
-    if (lm->sampler[slot]) {
-        llama_sampler_apply(lm->sampler[slot], &all);
-        id = all.data[all.selected].id;
-        llama_sampler_accept(lm->sampler[slot], id);
-    }
-    llama_sampler_accept(g->rules, id);
-    return id;
-}
-
 static int32_t greedy(const float *logits, int n)
 {
     float best = -INFINITY;
@@ -457,6 +435,50 @@ static int32_t greedy(const float *logits, int n)
             at = i;
         }
     return at;
+}
+
+/* Do the rules let this token stand? They look at each token they are given, at its letters, so one is quick and a whole
+ * vocabulary is not. */
+static bool is_allowed(const om_lm_grammar *g, int32_t id)
+{
+    llama_token_data one = { id, 0.0f, 0.0f };
+    llama_token_data_array alone = { &one, 1, -1, false };
+
+    llama_sampler_apply(g->rules, &alone);
+    return one.logit > -INFINITY;
+}
+
+/* What the rules leave of all tokens. */
+static llama_token_data_array left_by_rules(const om_lm *lm, const om_lm_grammar *g, const float *logits)
+{
+    llama_token_data_array all = { g->candidates, (size_t)lm->m->info.vocab, -1, false };
+
+    for (int32_t i = 0; i < lm->m->info.vocab; i++)
+        all.data[i] = (llama_token_data){ i, logits[i], 0.0f };
+    llama_sampler_apply(g->rules, &all);
+    return all;
+}
+
+/* Where the rules leave no token of this vocabulary the answer ends. */
+static int32_t pick_by_rules(const om_lm *lm, int slot, const float *logits)
+{
+    const om_lm_grammar *g = lm->grammar[slot];
+    int32_t id = greedy(logits, lm->m->info.vocab);
+
+    if (lm->sampler[slot] || !is_allowed(g, id)) {
+        llama_token_data_array all = left_by_rules(lm, g, logits);
+
+        id = best_of(&all);
+        if (id < 0)
+            return llama_vocab_eos(lm->m->vocab);
+        if (lm->sampler[slot]) {
+            llama_sampler_apply(lm->sampler[slot], &all);
+            id = all.data[all.selected].id;
+            llama_sampler_accept(lm->sampler[slot], id);
+        }
+    }
+    llama_sampler_accept(g->rules, id);
+    return id;
 }
 
 static int32_t pick(const om_lm *lm, int slot, int i, const float *logits)
