@@ -7,11 +7,12 @@ server neither crashed nor grew, no descriptor and no seat was left, and no conv
 or left without an answer. Exit code 0: passed. Run by `make soak`.
 
 Memory: a conversation's sound is kept while it lasts, so memory swings with what is said. It is looked at twice, under load
-(the median of a slice) and in the pause after it (the least), when its conversations are over and only the unwanted clients go
-on; what is compared are the medians of the last quarter of the slices and of the quarter after the first, both ways.
+(the median of a slice) and in the pause after it (the least), when everybody has gone; what is compared are the medians of the
+last quarter of the slices and of the quarter after the first, both ways.
 """
 
 import argparse
+import collections
 import glob
 import json
 import os
@@ -89,7 +90,21 @@ def converse(server, options, minutes, seed):
     o["rss"] = statistics.median(memory.rss)
     o["descriptors"] = max(memory.descriptors)
     o["cpu"] = (cpu_seconds(server) - before) / (time.monotonic() - began)
+    return o
+
+
+def one_slice(server, options, i, done):
+    """Only the first is without the unwanted; what they did is added to done."""
+    from trouble import Trouble
+
+    if i == 0:
+        o = converse(server, options, options.slice, 1)
+    else:
+        with Trouble(server, seed=i) as trouble:
+            o = converse(server, options, options.slice, i + 1)
+        done.update(trouble.done)
     o["rest"] = memory_at_rest(server)
+    show(str(i) if i else "alone", o)
     return o
 
 
@@ -139,26 +154,21 @@ def main():
     options = read_arguments()
     os.environ.update(OMNI=os.path.abspath(options.omni), OMNI_SOURCE_DIR=ROOT, OMNI_TEST_MODEL=os.path.abspath(options.model))
     os.environ.setdefault("OMNI_BUILD_DIR", os.path.dirname(os.environ["OMNI"]))
-    sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "e2e")]
+    sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
     from realtime_client import Server
-    from trouble import Trouble
 
     n = max(3, round(options.minutes / options.slice))
-    slices = []
+    slices, done = [], collections.Counter()
     print("         first audio, ms                interrup- under- memory: median, after  descrip-\n"
           "slice      p50   p95   p99 answers  tions  runs                               tors    cpu  trouble")
     with Server("-np", str(options.sessions + 10), *options.serve.split(), model=os.environ["OMNI_TEST_MODEL"]) as server:
         server.metric("s2s_slots")          # the first request takes what stays
         before = server.descriptors()
-        slices.append(converse(server, options, options.slice, 1))
-        show("alone", slices[0])
-        with Trouble(server) as trouble:
-            for i in range(1, n):
-                slices.append(converse(server, options, options.slice, i + 1))
-                show(str(i), slices[-1])
+        for i in range(n):
+            slices.append(one_slice(server, options, i, done))
         grown = {name: growth(slices, name) for name in ("rss", "rest")}
         print("memory under load %+.2f %%, after a slice %+.2f %%; trouble: %s" % (grown["rss"], grown["rest"],
-              ", ".join("%d %s" % (v, k.replace("_", " ")) for k, v in sorted(trouble.done.items()))))
+              ", ".join("%d %s" % (v, k.replace("_", " ")) for k, v in sorted(done.items()))))
         complaints = list(judge(slices, max(grown.values()), before, server, options))
         print("descriptors %d before, %d after" % (before, server.descriptors()))
     for line in complaints:
