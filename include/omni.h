@@ -196,8 +196,8 @@ typedef struct omni_engine_params {
     int kv_unified;     /* one LLM KV cache for all slots (1): a token for each of them is one pass over the
                            weights, but each looks past everybody's positions; or one for each (0).
                            Default -1 = 0 for an LLM of less than 50 M weights on the CPU, else 1 */
-    bool catch_up;      /* what the LLM has to read (again) of a conversation is read between turns, when nobody
-                           waits for an answer, not once the next question is asked. Default true */
+    bool catch_up;      /* what the LLM has to read (again) of a conversation is read between turns, when there is
+                           time for it, not once the next question is asked. Default true */
 } omni_engine_params;
 
 OMNI_API omni_engine_params omni_engine_default_params(void);

@@ -285,12 +285,10 @@ int omni_engine_step(omni_engine *e)
     }
     if (!e->hurries && om_prefill_turns(e) == OMNI_OK)
         moved = OMNI_OK;
-    else if (om_prefill_between(e) == OMNI_OK)
-        moved = OMNI_OK;
     if (om_turn_answer(e) == OMNI_OK)
         moved = OMNI_OK;
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)
         moved = OMNI_OK;
     om_ahead_count(e, start, moved == OMNI_OK);
-    return moved;
+    return om_prefill_between(e) == OMNI_OK ? OMNI_OK : moved;
 }

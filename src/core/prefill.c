@@ -12,6 +12,7 @@
  */
 #include "core/prefill.h"
 
+#include "core/ahead.h"
 #include "core/history.h"
 #include "core/objects.h"
 #include "core/order.h"
@@ -170,10 +171,19 @@ static int read_history(omni_session *s)
     return n && om_lm_prefill(s->engine->lm, s->slot, ids, rows, n) == OMNI_OK ? OMNI_OK : OMNI_AGAIN;
 }
 
+/* What is prepared ahead has the silence window for it; what is read here has time. */
+static bool is_preparing(const omni_session *s)
+{
+    return s && (s->wants_ahead || (s->ahead && (s->state < OM_ANSWER || (s->state == OM_ANSWER && om_ahead_goes_on(s)))));
+}
+
 int om_prefill_between(omni_engine *e)
 {
-    if (!e->params.catch_up || e->hurries || e->one_waits)
+    if (!e->params.catch_up || e->hurries || !e->room)
         return OMNI_AGAIN;
+    for (int i = 0; i < e->params.n_slots; i++)
+        if (is_preparing(e->sessions[i]))
+            return OMNI_AGAIN;
     for (int i = 0; i < e->params.n_slots; i++) {
         int slot = (e->prefill_turn + i) % e->params.n_slots;
         omni_session *s = e->sessions[slot];

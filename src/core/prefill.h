@@ -9,7 +9,8 @@
 
 /* PREFILL: one run of positions for as many sessions as fit into a batch. AGAIN: none prefills. */
 int om_prefill_turns(omni_engine *e);
-/* One run for one session that has no turn, when nobody waits for anything else. AGAIN: nothing to read, or not now. */
+/* One run for one session that has no turn, when there is room (ahead.h) and nothing is prepared ahead. AGAIN: nothing to
+ * read, or not now. */
 int om_prefill_between(omni_engine *e);
 
 #endif

@@ -35,6 +35,7 @@ static omni_engine *small_engine(int n_slots, bool catch_up)
     params.prefill_chunk = 7;
     params.catch_up = catch_up;
     assert_int_equal(omni_engine_new(model, &params, &engine), OMNI_OK);
+    engine->most_busy = 2.0;    /* nobody plays what comes: it is all work */
     return engine;
 }
 
@@ -174,9 +175,13 @@ static void nobody_waits_for_it(void **state)
         assert_int_equal(omni_engine_step(engine), OMNI_OK);
         assert_int_equal(om_lm_used(engine->lm, s->slot), 0);
     }
+    engine->most_busy = -1.0;   /* nor while the engine is too busy for it */
     finish(other, &a);
     assert_int_equal(a.end, OMNI_EVENT_END);
     forget_answer(&a);
+    until_idle(engine);
+    assert_int_equal(om_lm_used(engine->lm, s->slot), 0);
+    engine->most_busy = 2.0;
     until_idle(engine);
     assert_int_equal(om_lm_used(engine->lm, s->slot), s->script.n);
     alone.keep_history = false;
