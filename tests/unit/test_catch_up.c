@@ -1,27 +1,11 @@
 /* What the LLM reads of a conversation between turns: when, how much, and that no answer depends on it. */
-#include "unit/conversation.h"
+#include "unit/toy.h"
 
 #include "core/history.h"
 #include "core/prefill.h"
 #include "core/turn.h"
 
 enum { TURNS = 12, TOKENS = 8 };
-
-static omni_model *model;
-
-static int load(void **state)
-{
-    (void)state;
-    model = load_toy("", true);
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    omni_model_free(model);
-    return 0;
-}
 
 /* A context of four questions. */
 static omni_engine *small_engine(int n_slots, bool catch_up)
@@ -182,6 +166,10 @@ static void nobody_waits_for_it(void **state)
     until_idle(engine);
     assert_int_equal(om_lm_used(engine->lm, s->slot), 0);
     engine->most_busy = 2.0;
+    engine->room = other->wants_ahead = true;       /* nor while an answer is prepared ahead */
+    assert_int_equal(om_prefill_between(engine), OMNI_AGAIN);
+    other->wants_ahead = false;
+    assert_int_equal(om_prefill_between(engine), OMNI_OK);
     until_idle(engine);
     assert_int_equal(om_lm_used(engine->lm, s->slot), s->script.n);
     alone.keep_history = false;

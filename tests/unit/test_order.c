@@ -1,5 +1,5 @@
 /* The order of work among sessions: who runs dry comes first, who has sound left last. */
-#include "unit/conversation.h"
+#include "unit/toy.h"
 
 #include "core/order.h"
 #include "core/turn.h"
@@ -7,22 +7,6 @@
 enum { TOKENS = 8 };
 
 static const int64_t far = 1000000000;      /* µs */
-
-static omni_model *model;
-
-static int load(void **state)
-{
-    (void)state;
-    model = load_toy("", true);
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    omni_model_free(model);
-    return 0;
-}
 
 static void drop_events(omni_session *s)
 {

@@ -3,22 +3,7 @@
 #include "omni.h"
 
 #include "unit/fresh.h"
-
-static omni_model *model;
-
-static int load(void **state)
-{
-    (void)state;
-    model = load_toy("", true);     /* f32: batches of other sizes must not tip a decision */
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    omni_model_free(model);
-    return 0;
-}
+#include "unit/toy.h"
 
 static int count(const om_script *script, int from, int32_t id)
 {

@@ -1,28 +1,12 @@
 /* Turn taking: segments and their events, turns prepared ahead, interruption, and what calls do meanwhile. */
 #include "omni.h"
 
-#include "unit/conversation.h"
+#include "unit/toy.h"
 #include "unit/speech_sound.h"
 
 #include "base/memory.h"
 
 enum { MS = 16, SECOND = 16000, TOKENS = 8, MOST = 64 };
-
-static omni_model *model;
-
-static int load(void **state)
-{
-    (void)state;
-    model = load_toy("", true);
-    return 0;
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    omni_model_free(model);
-    return 0;
-}
 
 /* ---- a conversation on tape ----------------------------------------------------- */
 
