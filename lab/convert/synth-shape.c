@@ -42,7 +42,7 @@ static const om_synth_shape shape_8b = {
                    .user = HEADER("user"),
                    .speech_suffix = "\nPlease directly answer the questions in the user's speech.<|eot_id|>"
                                     HEADER("assistant"),
-                   .text_prefix = "", .text_suffix = "<|eot_id|>" HEADER("assistant"),
+                   .text_prefix = "", .text_form = "", .text_suffix = "<|eot_id|>" HEADER("assistant"),
                    .turn_end = "<|eot_id|>", .add_bos = true, .tools = TOOLS_TEXT},
     },
 };

@@ -141,6 +141,7 @@ def speech_metadata(file, c=SPEECH):
             ("prompt.begin", BEGIN), ("prompt.user", HEAD + "user" + NEXT),
             ("prompt.speech_suffix", END_OF_TURN + HEAD + "assistant" + NEXT),
             ("prompt.text_prefix", " "),      # words of the vocabulary carry their space in front
+            ("prompt.text_form", "words"),    # and there are neither capitals nor punctuation
             ("prompt.text_suffix", END_OF_TURN + HEAD + "assistant" + NEXT),
             ("prompt.turn_end", END_OF_TURN), ("prompt.add_bos", False)):
         file.add("omni-speech." + key, value)

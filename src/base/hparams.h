@@ -33,7 +33,7 @@ typedef struct om_hparams {
         int hop;            /* product of rates: samples per frame */
     } voc;
     struct {
-        const char *begin, *user, *speech_suffix, *text_prefix, *text_suffix, *turn_end, *tools; /* borrowed from the weights */
+        const char *begin, *user, *speech_suffix, *text_prefix, *text_form, *text_suffix, *turn_end, *tools; /* borrowed from the weights */
         bool add_bos;
         int n_stop, stop[OM_MAX_STOPS];
     } prompt;

@@ -53,12 +53,16 @@ static int check_stops(const om_lm_model *lm, const om_hparams *hp)
 
 int om_prompt_new(const om_lm_model *lm, const om_hparams *hp, om_prompt *out)
 {
-    om_prompt p = { .lm = lm, .text_prefix = hp->prompt.text_prefix, .n_stop = hp->prompt.n_stop };
+    om_prompt p = { .lm = lm, .text_prefix = hp->prompt.text_prefix, .plain_words = !strcmp(hp->prompt.text_form, "words"),
+                    .n_stop = hp->prompt.n_stop };
     int rc = check_stops(lm, hp);
 
     memcpy(p.stop, hp->prompt.stop, sizeof p.stop);
     if (!rc && !om_utf8_valid(p.text_prefix, strlen(p.text_prefix)))
         rc = om_fail(OMNI_ERR_MODEL, "speech file, key omni-speech.prompt.text_prefix: it is not UTF-8");
+    if (!rc && !p.plain_words && *hp->prompt.text_form)
+        rc = om_fail(OMNI_ERR_MODEL, "speech file, key omni-speech.prompt.text_form: found \"%.32s\", wanted \"words\" or nothing",
+                     hp->prompt.text_form);
     if (!rc && !om_utf8_valid(hp->prompt.tools, strlen(hp->prompt.tools)))
         rc = om_fail(OMNI_ERR_MODEL, "speech file, key omni-speech.prompt.tools: it is not UTF-8");
     if (!rc)
@@ -133,6 +137,26 @@ int om_prompt_ask_rows(const om_prompt *p, om_script *s, uint32_t number, const 
     return rc;
 }
 
+/* Small letters, digits and apostrophes with single spaces between; other characters of ASCII only part words, all beyond it
+ * stay (in UTF-8 none of them has a byte below 0x80). In place; the length. */
+static size_t to_words(char *text, size_t n)
+{
+    size_t kept = 0;
+    bool apart = false;
+
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
+        bool of_word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '\'' || (unsigned char)c >= 0x80;
+
+        if (of_word && apart && kept > 0)
+            text[kept++] = ' ';
+        if (of_word)
+            text[kept++] = c;
+        apart = !of_word;
+    }
+    return kept;
+}
+
 /* text behind its prefix, in one piece. */
 int om_prompt_read(const om_prompt *p, const char *text, size_t n, om_piece *out)
 {
@@ -144,6 +168,8 @@ int om_prompt_read(const om_prompt *p, const char *text, size_t n, om_piece *out
         return om_fail(OMNI_ERR_MEMORY, "no memory for a text of %zu bytes", n);
     memcpy(whole, p->text_prefix, before);
     memcpy(whole + before, text, n);
+    if (p->plain_words)
+        n = to_words(whole + before, n);
     rc = tokenize(p->lm, whole, before + n, false, false, out);
     om_free(whole);
     return rc;

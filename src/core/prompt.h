@@ -14,10 +14,11 @@ typedef struct om_prompt {
     const om_lm_model *lm;
     om_piece begin, user, speech_suffix, text_suffix, turn_end;
     const char *text_prefix;    /* borrowed from the speech file */
+    bool plain_words;           /* the vocabulary has words of small letters only: text is brought to that */
     int n_stop, stop[OM_MAX_STOPS];
 } om_prompt;
 
-/* ERR_MODEL (a piece that is not UTF-8, an empty suffix, a stop id outside the vocabulary), ERR_MEMORY. */
+/* ERR_MODEL (a piece that is not UTF-8, an empty suffix, an unknown form of text, a stop id outside the vocabulary), ERR_MEMORY. */
 int  om_prompt_new(const om_lm_model *lm, const om_hparams *hp, om_prompt *out);
 void om_prompt_free(om_prompt *p);                     /* {0} is allowed */
 bool om_prompt_is_stop(const om_prompt *p, int32_t id);

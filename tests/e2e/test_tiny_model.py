@@ -44,6 +44,7 @@ class Tiny(unittest.TestCase):
     def test_typed_questions_too(self):
         for _, _, question, answer in self.rows:
             self.assertEqual(self.ask("--text", question), answer)
+            self.assertEqual(self.ask("--text", f" {question.capitalize().replace(' ', ', ', 1)}?!"), answer, "as people write it")
 
     def test_speech_is_understood(self):
         for options in ([], ["--early-audio"]):
