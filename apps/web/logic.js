@@ -187,11 +187,13 @@ export function wav(pieces, rate = RATE) {
   return bytes;
 }
 
-export function sessionUpdate(settings) {
+/** sound: can the page play any? */
+export function sessionUpdate(settings, sound = true) {
   return {
     type: 'session.update',
     session: {
       type: 'realtime',
+      output_modalities: [sound ? 'audio' : 'text'],
       audio: {
         input: {
           turn_detection: {
@@ -204,7 +206,31 @@ export function sessionUpdate(settings) {
   };
 }
 
-export const fresh = () => ({ phase: 'closed', rows: [], item: null, response: null, askedAt: null, dropped: new Set() });
+/** All channels of a recording as one, and silence behind them that ends a question. */
+export function withSilence(channels, silence) {
+  const samples = new Float32Array(channels[0].length + Math.round(silence * RATE));
+  for (const channel of channels) channel.forEach((x, i) => { samples[i] += x / channels.length; });
+  return samples;
+}
+
+/** starts: how often the server heard speech begin. */
+export const fresh = () => ({ phase: 'closed', rows: [], item: null, response: null, askedAt: null, dropped: new Set(), starts: 0 });
+
+/** What the page says of itself. ears: is there a microphone, or a file that speaks? */
+export function status(phase, ears) {
+  if (phase === 'listening' && !ears) return 'Ready. The microphone is off.';
+  if (phase === 'speaking' && ears) return 'Speaking: talk to interrupt';
+  return {
+    closed: 'Your microphone goes to this server only.', listening: 'Listening', hearing: 'Hearing you',
+    thinking: 'Thinking', speaking: 'Speaking',
+  }[phase];
+}
+
+/** A session began, or begins anew and knows nothing of what stands above. */
+function begin(state) {
+  if (state.rows.some((row) => row.role !== 'trouble')) state.rows.push({ role: 'divider', text: 'New conversation' });
+  state.phase = 'listening';
+}
 
 function answer(state, item) {
   return state.rows.find((row) => row.id === item);
@@ -239,12 +265,13 @@ export function reduce(state, event, now, heardMs = 0) {
   const effects = [];
   switch (event.type) {
     case 'session.created':
-      state.phase = 'listening';
+      begin(state);
       effects.push({ do: 'ready' });
       break;
     case 'input_audio_buffer.speech_started': {
       /* With interrupt_response the server has stopped by itself. */
       const before = state.response;
+      state.starts++;
       state.response = null;
       interrupt(state, heardMs, effects);
       state.response = before;
@@ -288,14 +315,14 @@ export function reduce(state, event, now, heardMs = 0) {
     case 'response.done':
       state.response = null;
       if (event.response.status === 'failed')
-        state.rows.push({ role: 'trouble', text: event.response.status_details?.error?.message ?? 'The answer failed.' });
+        state.rows.push({ role: 'trouble', at: now, text: event.response.status_details?.error?.message ?? 'The answer failed.' });
       if (state.phase === 'thinking' && (!state.item || answer(state, state.item)?.pieces.length === 0)) {
         state.phase = 'listening';
         state.item = null;
       }
       break;
     case 'error':
-      if (event.error.code !== 'response_cancel_not_active') state.rows.push({ role: 'trouble', text: event.error.message });
+      if (event.error.code !== 'response_cancel_not_active') state.rows.push({ role: 'trouble', at: now, text: event.error.message });
       break;
   }
   return effects;

@@ -75,8 +75,10 @@ def tone(seconds=1.0, rate=16000, pitch=220.0):
 
 
 def wav_bytes(x, rate=16000, channels=1, kind="s16"):
-    """A WAV file in memory; kind s16 or f32; x [n] is repeated on all channels."""
-    x = np.repeat(np.asarray(x, np.float32)[:, None], channels, axis=1)
+    """A WAV file in memory; kind s16 or f32; x [n] is repeated on all channels, [n, c] has its own."""
+    x = np.asarray(x, np.float32)
+    x = np.repeat(x[:, None], channels, axis=1) if x.ndim == 1 else x
+    channels = x.shape[1]
     data = (x * 32767).round().astype("<i2").tobytes() if kind == "s16" else x.astype("<f4").tobytes()
     width, tag = (2, 1) if kind == "s16" else (4, 3)
     fmt = struct.pack("<HHIIHH", tag, channels, rate, rate * width * channels, width * channels, 8 * width)

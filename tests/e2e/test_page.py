@@ -49,9 +49,11 @@ class Page(unittest.TestCase):
         write(f"{here}/question.wav", wav_bytes(x, rate))
         # 1.6 s after the question: its 0.5 s of silence have passed and the answer sounds, also when all is slow
         write(f"{here}/microphone.wav", wav_bytes(np.concatenate([quiet(1.5), x, quiet(1.6), x, quiet(60)]), rate))
-        with Server("-np", "3") as server, Server("--api-key", "sesame") as keyed:
+        write(f"{here}/right.wav", wav_bytes(np.stack([0 * x, x], axis=1), rate))
+        write(f"{here}/silence.wav", wav_bytes(quiet(1), rate))
+        with Server("-np", "3") as server, Server("--api-key", "sesame") as keyed, Server("-np", "1") as full:
             env = dict(os.environ, URL=f"http://127.0.0.1:{server.port}/", KEYED=f"http://127.0.0.1:{keyed.port}/",
-                       MICROPHONE=f"{here}/microphone.wav", SHOTS=shots,
+                       FULL=f"http://127.0.0.1:{full.port}/", FILES=here, SHOTS=shots,
                        BROWSER=browser, QUESTION="how much is two plus two", HOME=here)
             r = subprocess.run(["node", "drive.mjs"], cwd=folder, env=env, capture_output=True, timeout=300)
         print(r.stdout.decode())

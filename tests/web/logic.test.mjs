@@ -1,7 +1,7 @@
 // node --test: the page's logic without a browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Onset, Player, Resampler, Ring, floatToPcm16, fresh, fromBase64, growing, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, toBase64, wav } from '../../apps/web/logic.js';
+import { Onset, Player, Resampler, Ring, floatToPcm16, fresh, fromBase64, growing, heard, interrupt, pcm16ToFloat, reduce, sessionUpdate, status, toBase64, wav, withSilence } from '../../apps/web/logic.js';
 
 const count = (from, n) => Float32Array.from({ length: n }, (_, i) => from + i);
 
@@ -149,4 +149,33 @@ test('onset: loud for 40 ms over a quiet room', () => {
   assert.equal([...Array(50)].some(() => o.hear(0.004)), false);
   assert.deepEqual([o.hear(0.3), o.hear(0.3), o.hear(0.3)], [false, true, false]);
   assert.equal(sessionUpdate({ threshold: 0.4, silence: 300 }).session.audio.input.turn_detection.silence_duration_ms, 300);
+});
+
+test('a recording: all channels as one, silence behind', () => {
+  const samples = withSilence([Float32Array.of(1, 0, -1), Float32Array.of(0, 0, -1)], 0.5);
+  assert.deepEqual([...samples.subarray(0, 4)], [0.5, 0, -1, 0]);
+  assert.equal(samples.length, 3 + 12000);
+  assert.equal(withSilence([[]], 0.25).length, 6000);
+});
+
+test('the page says who listens', () => {
+  assert.equal(status('listening', true), 'Listening');
+  assert.equal(status('listening', false), 'Ready. The microphone is off.');
+  assert.equal(status('speaking', true), 'Speaking: talk to interrupt');
+  assert.equal(status('speaking', false), 'Speaking');
+  for (const phase of ['closed', 'hearing', 'thinking']) assert.equal(status(phase, true), status(phase, false));
+});
+
+test('a page without sound asks for text; a new session stands below a line', () => {
+  assert.deepEqual(sessionUpdate({}).session.output_modalities, ['audio']);
+  assert.deepEqual(sessionUpdate({}, false).session.output_modalities, ['text']);
+  const s = fresh();
+  s.rows.push({ role: 'trouble', text: 'before' });
+  reduce(s, { type: 'session.created' }, 0);
+  assert.equal(s.rows.length, 1);                  // nothing was said before
+  s.rows.push({ role: 'user', text: 'one' });
+  reduce(s, { type: 'session.created' }, 0);
+  assert.deepEqual(s.rows.map((r) => r.role), ['trouble', 'user', 'divider']);
+  reduce(s, { type: 'input_audio_buffer.speech_started' }, 0);
+  assert.equal(s.starts, 1);
 });

@@ -2,16 +2,17 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 
-const { URL: url, KEYED, MICROPHONE, SHOTS, BROWSER, QUESTION } = process.env;
+const { URL: url, KEYED, FULL, FILES, SHOTS, BROWSER, QUESTION } = process.env;
 const browser = await chromium.launch({
   executablePath: BROWSER,
   args: ['--no-sandbox', '--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required',
-    `--use-file-for-fake-audio-capture=${MICROPHONE}%noloop`],
+    `--use-file-for-fake-audio-capture=${FILES}/microphone.wav%noloop`, '--host-resolver-rules=MAP another.machine 127.0.0.1'],
 });
 const trouble = [];
 
-async function visit(options = {}, where = url) {
+async function visit(options = {}, where = url, before = () => {}) {
   const page = await browser.newPage({ viewport: { width: 1000, height: 760 }, ...options });
+  await page.addInitScript(before);
   await page.addInitScript(() => {
     // As in Firefox: a context takes only streams of its own rate, which no microphone has at 24 kHz.
     const connect = AudioContext.prototype.createMediaStreamSource;
@@ -27,7 +28,15 @@ async function visit(options = {}, where = url) {
   await page.goto(where);
   return page;
 }
+/* The browser's own words in its console. */
+function expected(words) {
+  assert.ok(trouble.length > 0 && trouble.every((t) => words.test(t)), String(trouble));
+  trouble.length = 0;
+}
 const phase = (page, name) => page.waitForFunction((n) => document.body.dataset.phase === n, name, { timeout: 30000, polling: 20 });
+const says = (page) => page.textContent('#phase');
+const lastOf = (page, role) => page.evaluate((r) => omni.state.rows.findLast((row) => row.role === r)?.text, role);
+const told = (page, text) => page.waitForFunction((t) => omni.state.rows.some((r) => r.role === 'trouble' && r.text.includes(t)), text, { timeout: 10000 });
 const answers = (page) => page.evaluate(() => omni.state.rows.filter((r) => r.role === 'assistant').map(({ text, cut, firstMs }) => ({ text, cut, firstMs })));
 
 // Two spoken turns, the second one into the first one's answer.
@@ -69,7 +78,75 @@ await phase(page, 'listening');
 assert.equal((await answers(page)).at(-1).cut, true);
 const [saved] = await Promise.all([page.waitForEvent('download'), page.locator('button:text("Save")').first().click()]);
 assert.equal(saved.suggestedFilename(), 'answer.wav');
-await page.locator('button:text("Replay")').first().click();
+// Replay: one voice at a time, silenced by Stop.
+await page.evaluate(() => {
+  const start = AudioBufferSourceNode.prototype.start;
+  window.sounding = new Set();
+  AudioBufferSourceNode.prototype.start = function () { sounding.add(this); this.addEventListener('ended', () => sounding.delete(this)); start.call(this); };
+});
+for (let i = 0; i < 3; i++) await page.locator('button:text("Replay")').last().click();
+await page.waitForFunction(() => sounding.size === 1);
+await page.click('#stop');
+await page.waitForFunction(() => sounding.size === 0);
+assert.equal(await says(page), 'Ready. The microphone is off.');
+assert.equal(await page.evaluate(() => document.activeElement.id), 'stop', 'the focus stays where it was');
+await page.close();
+
+// The microphone is switched off in mid-sentence, and that is asked; it is pulled out, and that is said.
+page = await visit();
+await page.evaluate(() => {
+  const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (what) => (window.given = await get(what));
+});
+await page.click('#talk');
+await phase(page, 'hearing');
+await page.waitForTimeout(600);
+await page.click('#talk');
+for (const name of ['thinking', 'speaking', 'listening']) await phase(page, name);
+assert.equal((await answers(page)).length, 1);
+await page.click('#talk');
+await page.waitForFunction(() => document.getElementById('talk-label').textContent === 'Turn the microphone off');
+await page.evaluate(() => given.getTracks()[0].dispatchEvent(new Event('ended')));
+await told(page, 'The microphone is gone.');
+assert.equal(await page.textContent('#talk-label'), 'Turn the microphone on');
+
+// The connection goes, and comes back: the server knows nothing of what stands above.
+await page.evaluate(() => sockets.at(-1).close());
+await phase(page, 'closed');
+await page.fill('#question', QUESTION);
+await page.keyboard.press('Enter');
+await page.keyboard.press('Enter');      // nothing, as the first has taken the text
+await phase(page, 'speaking');
+await phase(page, 'listening');
+assert.deepEqual(await page.evaluate(() => omni.state.rows.slice(-4).map((r) => r.role)), ['trouble', 'divider', 'user', 'assistant']);
+await page.close();
+
+// http from another machine: neither microphone nor sound, so text.
+page = await visit({}, KEYED.replace('127.0.0.1', 'another.machine'), () => sessionStorage.setItem('omni-key', 'sesame'));
+assert.equal(await page.evaluate(() => isSecureContext), false);
+await page.fill('#question', QUESTION);
+await page.keyboard.press('Enter');
+await page.waitForFunction(() => omni.state.rows.some((r) => r.role === 'assistant') && omni.state.response === null, null, { timeout: 30000 });
+assert.ok(await lastOf(page, 'assistant'));
+assert.match(await lastOf(page, 'trouble'), /answers come as text/);
+await page.setInputFiles('#file', `${FILES}/question.wav`);
+await page.waitForFunction(() => omni.state.rows.filter((r) => r.role === 'assistant').length === 2 && omni.state.response === null, null, { timeout: 30000 });
+await page.screenshot({ path: `${SHOTS}/text-only.png` });
+expected(/Cross-Origin-Opener-Policy/);
+await page.close();
+
+// A server with no seat left says so; settings that can not be read do no harm.
+page = await visit({}, FULL);
+await page.fill('#question', QUESTION);
+await page.keyboard.press('Enter');
+await phase(page, 'speaking');
+const late = await visit({}, FULL, () => localStorage.setItem('omni', '{bad'));
+await late.fill('#question', QUESTION);
+await late.keyboard.press('Enter');
+await told(late, 'The server takes no conversation now');
+assert.equal(await late.inputValue('#question'), QUESTION, 'what was typed is not lost');
+expected(/503/);
+await late.close();
 await page.close();
 
 // While the browser asks: a second click asks nothing, and a connection that goes takes the microphone with it.
@@ -130,11 +207,23 @@ await page.close();
 
 // No microphone: a file. A narrow screen in the dark, and a tablet.
 page = await visit({ viewport: { width: 380, height: 720 }, colorScheme: 'dark' });
-await page.setInputFiles('#file', MICROPHONE.replace('microphone', 'question'));
+await page.setInputFiles('#file', `${FILES}/right.wav`);         // speech on the right channel only
+await phase(page, 'hearing');
+await page.click('#stop');
+await phase(page, 'listening');
+await page.setInputFiles('#file', `${FILES}/silence.wav`);
+await told(page, 'heard no speech');
+assert.equal((await answers(page)).length, 0, 'a file that was stopped is not asked');
+await page.setInputFiles('#file', `${FILES}/right.wav`);
 await phase(page, 'speaking');
 await page.screenshot({ path: `${SHOTS}/narrow.png` });
 assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'no sideways scrolling');
 await phase(page, 'listening');
+for (const [width, height] of [[740, 360], [360, 380], [320, 256]]) {
+  await page.setViewportSize({ width, height });
+  assert.ok(await page.evaluate(() => document.getElementById('history').clientHeight) >= 100, `${width} x ${height}`);
+}
+await page.screenshot({ path: `${SHOTS}/low.png`, fullPage: true });
 await page.setViewportSize({ width: 768, height: 900 });
 await page.click('#open-settings');
 await page.screenshot({ path: `${SHOTS}/settings.png` });
