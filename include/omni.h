@@ -244,10 +244,12 @@ typedef struct omni_session_params {
 OMNI_API omni_session_params omni_session_default_params(void);
 
 /* Other parameters from the next turn on. Only between turns: ERR_STATE while one runs or waits. A new seed starts
- * the random numbers anew. OK, ERR_ARG, ERR_MEMORY; on failure nothing has changed. Owner thread. */
+ * the random numbers anew. OK, ERR_ARG, ERR_MEMORY, ERR_LIMIT (a preamble that the context can not hold); on failure nothing
+ * has changed. Owner thread. */
 OMNI_API int omni_session_set_params(omni_session *session, const omni_session_params *params);
 
-/* Takes a free slot. Returns OK, ERR_ARG, ERR_LIMIT (no slot free), ERR_MEMORY. Owner thread. */
+/* Takes a free slot. Returns OK, ERR_ARG, ERR_LIMIT (no slot free, or a preamble that the context can not hold),
+ * ERR_MEMORY. Owner thread. */
 OMNI_API int omni_session_new(omni_engine *engine, const omni_session_params *params, omni_session **out);
 
 /* NULL is allowed. Cancels a running turn. Owner thread. */

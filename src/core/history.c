@@ -14,7 +14,16 @@
 
 #include <string.h>
 
-enum { MAX_TEXT = 1 << 20 };
+enum { MAX_TEXT = 1 << 20, MOST_OF_A_TOKEN = 64 };      /* bytes; a word has 4 to 6 per token, only runs of blanks have more */
+
+int om_history_check_text(const omni_session *s, size_t n)
+{
+    int n_ctx = s->engine->params.n_ctx;
+
+    if (n / MOST_OF_A_TOKEN <= (size_t)n_ctx)
+        return OMNI_OK;
+    return om_fail(OMNI_ERR_LIMIT, "a text of %zu bytes can not fit into the slot's %d positions: ask for a larger context", n, n_ctx);
+}
 
 int om_history_may_change(omni_session *s, const char *what)
 {
@@ -152,6 +161,8 @@ int omni_session_add_turn(omni_session *s, const char *question_utf8, const char
         rc = check_text(&answer_utf8, &n_answer, 1, "answer");
     if (!rc)
         rc = om_history_may_change(s, "omni_session_add_turn");
+    if (!rc)
+        rc = om_history_check_text(s, n_question + n_answer);
     if (!rc)
         rc = append(s, question_utf8, n_question, answer_utf8, n_answer);
     if (rc)

@@ -4,6 +4,9 @@
 
 #include "omni.h"
 
+/* ERR_LIMIT: a text of n bytes that no context of this size holds, known without the work of tokenising it. */
+int om_history_check_text(const omni_session *s, size_t n);
+
 /* Between turns? A turn prepared ahead is none yet: it is forgotten. ERR_ARG (no session), ERR_STATE; what: who asks. */
 int om_history_may_change(omni_session *s, const char *what);
 

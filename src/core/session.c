@@ -56,18 +56,22 @@ static void free_texts(om_texts *t)
     *t = (om_texts){0};
 }
 
-static int new_preamble(const omni_model *m, const char *text, om_texts *out)
+static int new_preamble(const omni_session *s, const char *text, om_texts *out)
 {
     size_t n = strlen(text);
+    int rc;
 
     if (!om_utf8_valid(text, n))
         return om_fail(OMNI_ERR_ARG, "the preamble is not UTF-8");
     if (n > MAX_TYPED)
         return om_fail(OMNI_ERR_ARG, "a preamble of %zu bytes, wanted at most %d", n, MAX_TYPED);
+    rc = om_history_check_text(s, n);
+    if (rc)
+        return rc;
     out->preamble = om_strdup(text);
     if (!out->preamble)
         return om_fail(OMNI_ERR_MEMORY, "no memory for a preamble of %zu bytes", n);
-    return om_prompt_read(&m->prompt, text, n, &out->ids);
+    return om_prompt_read(&s->engine->model->prompt, text, n, &out->ids);
 }
 
 static int new_grammar(const omni_model *m, const char *text, om_texts *out, om_lm_grammar **rules)
@@ -96,7 +100,7 @@ static int take_texts(omni_session *s)
 
     if (!same_text(preamble, s->texts.preamble) || !same_text(grammar, s->texts.grammar)) {
         if (preamble && *preamble)
-            rc = new_preamble(m, preamble, &new);
+            rc = new_preamble(s, preamble, &new);
         if (!rc && grammar && *grammar)
             rc = new_grammar(m, grammar, &new, &rules);
         if (rc) {

@@ -203,8 +203,12 @@ static int append_question(omni_session *s, const float *rows)
 {
     const om_prompt *prompt = &s->engine->model->prompt;
     const om_piece *preamble = om_turn_untold(s);
-    int rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, preamble, rows, s->engine->model->hp.adaptor.rows)
-                  : om_prompt_ask_text(prompt, &s->script, s->turn, preamble, s->typed, strlen(s->typed));
+    int rc = rows ? OMNI_OK : om_history_check_text(s, strlen(s->typed));
+
+    if (rc)
+        return rc;
+    rc = rows ? om_prompt_ask_rows(prompt, &s->script, s->turn, preamble, rows, s->engine->model->hp.adaptor.rows)
+              : om_prompt_ask_text(prompt, &s->script, s->turn, preamble, s->typed, strlen(s->typed));
 
     if (preamble) {
         s->told = true;

@@ -211,6 +211,33 @@ static void bad_arguments_and_times(void **state)
     omni_engine_free(engine);
 }
 
+/* More bytes than any tokens of the context could have: told before they are tokenised. */
+static void texts_that_can_not_fit(void **state)
+{
+    enum { CONTEXT = 128, BYTES = 64 * (CONTEXT + 1) };
+    omni_engine *engine = new_engine(toy, 1, CONTEXT);
+    omni_session *session = new_session(engine, 5);
+    omni_session_params params = omni_session_default_params();
+    static char text[BYTES + 1];
+    answer a;
+
+    (void)state;
+    memset(text, 'a', BYTES);
+    assert_int_equal(omni_session_add_turn(session, "a", text, NULL), OMNI_ERR_LIMIT);
+    assert_non_null(strstr(omni_last_error(), "can not fit"));
+    params.preamble = text;
+    assert_int_equal(omni_session_set_params(session, &params), OMNI_ERR_LIMIT);
+    assert_int_equal(omni_session_push_text(session, text), OMNI_OK);
+    finish(session, &a);
+    assert_int_equal(a.end, OMNI_EVENT_FAILED);
+    assert_int_equal(a.status, OMNI_ERR_LIMIT);
+    assert_non_null(strstr(a.why, "can not fit"));
+    assert_int_equal(session->script.n, 0);
+    forget_answer(&a);
+    omni_session_free(session);
+    omni_engine_free(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_single_turn_leaves_an_empty_history),
         cmocka_unit_test(a_full_context_forgets_the_oldest),
         cmocka_unit_test(bad_arguments_and_times),
+        cmocka_unit_test(texts_that_can_not_fit),
     };
 
     return cmocka_run_group_tests(tests, load, unload);
