@@ -146,6 +146,7 @@ void om_ahead_forget(omni_session *s)
     om_lm_cut(e->lm, s->slot, s->before_ahead.used);
     s->answer_at = s->before_ahead.answer_at;
     s->script_before = s->before_ahead.script_before;
+    s->told = s->told && s->told_in != s->turn;     /* a turn that is put in will have this number, and no preamble */
     s->ahead = false;
     s->state = OM_LISTEN;
     s->stats = (omni_stats){ .n_thrown_away = thrown_away + 1 };

@@ -298,7 +298,7 @@ int omni_session_reset(omni_session *s)
     om_script_cut(&s->script, 0);
     om_lm_cut(s->engine->lm, s->slot, 0);
     s->turn = 0;
-    s->has_answer = s->sounds = false;
+    s->told = s->has_answer = s->sounds = false;
     s->stats = (omni_stats){0};
     return OMNI_OK;
 }

@@ -2,6 +2,7 @@
  * answers to what. */
 #include "unit/conversation.h"
 
+#include "core/ahead.h"
 #include "core/history.h"
 
 #define CALL "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}"
@@ -102,6 +103,30 @@ static void a_call_is_text_without_speech(void **state)
     assert_int_equal(omni_session_reset(s), OMNI_OK);
     set(s, "<tools>get_weather</tools>", false, NULL);
     expect(s, NULL, CALL, true);
+    omni_session_free(s);
+    omni_engine_free(engine);
+}
+
+/* What was told is forgotten with the rest; a turn that is put in tells nothing. */
+static void a_turn_that_was_put_in_tells_nothing(void **state)
+{
+    const char *text = "<tools>get_weather</tools>";
+    omni_engine *engine = new_engine(model, 1, 1000);
+    omni_session *s = new_session(engine, 32);
+
+    (void)state;
+    set(s, text, true, NULL);
+    expect(s, NULL, CALL, false);
+    assert_int_equal(omni_session_reset(s), OMNI_OK);
+    assert_int_equal(omni_session_add_turn(s, "good day", "good day", NULL), OMNI_OK);
+    expect(s, NULL, CALL, false);
+    /* What was prepared ahead and thrown away told it in a turn that never was. */
+    assert_int_equal(omni_session_reset(s), OMNI_OK);
+    s->ahead = s->told = true;
+    s->told_in = s->turn;
+    om_ahead_forget(s);
+    assert_int_equal(omni_session_add_turn(s, "good day", "good day", NULL), OMNI_OK);
+    expect(s, NULL, CALL, false);
     omni_session_free(s);
     omni_engine_free(engine);
 }
@@ -219,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_model_says_how_it_is_told),
         cmocka_unit_test(a_call_is_text_without_speech),
+        cmocka_unit_test(a_turn_that_was_put_in_tells_nothing),
         cmocka_unit_test(the_preamble_is_told_once),
         cmocka_unit_test(a_cancelled_turn_told_nothing),
         cmocka_unit_test(a_grammar_is_followed),
