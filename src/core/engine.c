@@ -264,15 +264,24 @@ static int advance_or_stop(omni_session *s)
     return OMNI_OK;
 }
 
+/* One turn may fail by what is in it. n_before: at the beginning of the step. */
+static bool is_broken(const omni_engine *e, int n_before)
+{
+    enum { TURNS_THAT_TELL = 3 };
+
+    return e->n_broken > n_before && e->n_broken >= TURNS_THAT_TELL;
+}
+
 int omni_engine_step(omni_engine *e)
 {
-    int moved = OMNI_AGAIN;
+    int moved = OMNI_AGAIN, n_broken;
     uint64_t n_events;
     int64_t start = om_now_us();
 
     if (!e)
         return om_fail(OMNI_ERR_ARG, "omni_engine_step: engine may not be NULL");
     n_events = e->n_events;
+    n_broken = e->n_broken;
     om_order_look(e, start);
     om_ahead_look(e, start);
     if (e->hurries)
@@ -290,5 +299,9 @@ int omni_engine_step(omni_engine *e)
     if (om_turn_speak(e) == OMNI_OK || e->n_events != n_events)
         moved = OMNI_OK;
     om_ahead_count(e, start, moved == OMNI_OK);
-    return om_prefill_between(e) == OMNI_OK ? OMNI_OK : moved;
+    if (om_prefill_between(e) == OMNI_OK)
+        moved = OMNI_OK;
+    if (is_broken(e, n_broken))
+        return om_fail(OMNI_ERR_BACKEND, "the last %d turns failed in the backend", e->n_broken);
+    return moved;
 }

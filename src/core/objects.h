@@ -64,6 +64,7 @@ struct omni_engine {
     bool hurries;               /* it is for answers alone */
     bool one_waits;             /* somebody waits for a first sound */
     bool ends_begun;            /* the last step left turns that were begun */
+    int n_broken;               /* turns in a row that failed in the backend */
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
     int n_between;              /* most positions of a prefill between turns */
     int n_prefill;              /* most positions of several sessions in a prefill batch */

@@ -409,6 +409,9 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
 {
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
+    if (type == OMNI_EVENT_END)
+        s->engine->n_broken = 0;
+    s->engine->n_broken += type == OMNI_EVENT_FAILED && reason_or_status == OMNI_ERR_BACKEND;
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
     s->spoke = om_turn_speaks_up(s);
     s->sounds = s->sounds && type == OMNI_EVENT_END;
