@@ -15,6 +15,7 @@ typedef struct srv_item {
     bool question;              /* of the user, or a tool's output */
     bool answer;                /* of the assistant, or a call of a tool */
     bool asked;                 /* the engine was given it */
+    unsigned asked_by;          /* tag of the response that was created for it; 0: the engine heard it by itself */
     unsigned tag;               /* it is in the engine's history as added with this tag; 0: it is not */
     json_t *tool;               /* of an output: the name of the function; NULL: not known, or no output */
     long long turn;             /* it is in the engine's history in this turn; -1: not yet, -2: never */

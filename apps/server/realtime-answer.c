@@ -89,7 +89,7 @@ srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const j
 void srv_response_cancel(srv_response *r)
 {
     r->cancelled = true;
-    srv_seat_cancel(r->seat, r->begun);
+    if (!r->aside) srv_seat_cancel(r->seat, r->begun);      /* else when it begins: another's turn runs */
 }
 
 void srv_response_free(srv_response *r)
@@ -239,11 +239,16 @@ static json_t *close_item(srv_realtime *rt, srv_response *r, const char *status)
     return output;
 }
 
-static json_t *show_details(const char *status, const char *reason)
+/* code NULL: it did not fail. */
+static json_t *show_details(const char *status, const char *code, const char *reason)
 {
     if (strcmp(status, "completed") == 0) return json_null();
-    if (strcmp(status, "failed") != 0) return json_pack("{s:s, s:s}", "type", status, "reason", reason);
-    return json_pack("{s:s, s:{s:s, s:s, s:s}}", "type", "failed", "error", "type", "server_error", "code", "engine_error", "message", reason);
+    if (!code) return json_pack("{s:s, s:s}", "type", status, "reason", reason);
+    static const char *const theirs[] = {"empty_input", "context_length_exceeded", "invalid_value"};
+    const char *type = "server_error";
+    for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
+        if (strcmp(code, theirs[i]) == 0) type = "invalid_request_error";
+    return json_pack("{s:s, s:{s:s, s:s, s:s}}", "type", "failed", "error", "type", type, "code", code, "message", reason);
 }
 
 /* A truncate that came while the answer ran. */
@@ -259,7 +264,15 @@ static void trim_late(srv_realtime *rt, const srv_response *r)
     if (!r->side) rt->trim_ms = -1;
 }
 
-void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason)
+/* The next of the conversation is the one that had to wait for it. */
+static void leave_conversation(srv_realtime *rt, const srv_response *r)
+{
+    if (r != rt->aside) rt->response = rt->aside;
+    if (rt->aside) rt->aside->aside = false;
+    rt->aside = NULL;
+}
+
+static void end(srv_realtime *rt, srv_response *r, const char *status, const char *code, const char *reason)
 {
     omni_stats stats = {.n_prompt = 0};
     if (r->begun) srv_seat_stats(r->seat, &stats);
@@ -275,18 +288,37 @@ void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, c
     }
     if (!output) output = json_array();
     srv_count(rt->server->metrics, SRV_RESPONSES, status, 1);
-    srv_emit(rt, SRV_EV_RESPONSE_DONE, show_response(rt, r, status, show_details(status, reason), output, show_usage(rt, r, &stats)));
+    srv_emit(rt, SRV_EV_RESPONSE_DONE, show_response(rt, r, status, show_details(status, code, reason), output, show_usage(rt, r, &stats)));
     trim_late(rt, r);
     if (r->side) {
         rt->side = NULL;
         srv_seat_leave(r->seat);
     } else {
-        rt->response = NULL;
+        leave_conversation(rt, r);
         srv_idle_begin(rt, srv_format_ms(r->format, r->n_sent));
-        srv_params_apply(rt, rt->settings);
         srv_history_settle(rt, r);
     }
     srv_response_free(r);
+}
+
+void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason)
+{
+    end(rt, r, status, NULL, reason);
+}
+
+void srv_response_fail(srv_realtime *rt, srv_response *r, const char *code, const char *message)
+{
+    end(rt, r, "failed", code, message);
+}
+
+const char *srv_failure_code(int status)
+{
+    switch (status) {
+    case OMNI_ERR_LIMIT: return "context_length_exceeded";
+    case OMNI_ERR_ARG:
+    case OMNI_ERR_AUDIO: return "invalid_value";
+    default: return "engine_error";
+    }
 }
 
 void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *event)
@@ -295,7 +327,7 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
     case OMNI_EVENT_BEGIN:
         r->begun = true;
         r->turn = event->turn;
-        if (!r->side) srv_history_begun(rt, event->turn);
+        if (!r->side) srv_history_begun(rt, r);
         if (r->cancelled) srv_seat_cancel(r->seat, true);
         break;
     case OMNI_EVENT_TEXT:
@@ -314,7 +346,7 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
         srv_response_close(rt, r, "cancelled", event->reason == OMNI_END_INTERRUPTED ? "turn_detected" : "client_cancelled");
         break;
     case OMNI_EVENT_FAILED:
-        srv_response_close(rt, r, "failed", event->text);
+        srv_response_fail(rt, r, srv_failure_code(event->status), event->text);
         break;
     default:
         break;

@@ -142,18 +142,31 @@ static void ask(srv_realtime *rt, srv_response *r, const question *q)
         r->seat = srv_seat_take(rt->server->worker, &p);
         srv_tools_forget(&p);
         if (!r->seat) {
-            srv_response_close(rt, r, "failed", "no slot is free for a response outside the conversation");
+            srv_response_fail(rt, r, "no_slot_free", "All slots of the server are taken; a response outside the conversation needs one of its own. Try again later.");
             return;
         }
     } else {
         srv_params_apply(rt, r->settings);
     }
     const char *words = has_words(q) ? q->past.question : json_string_value(json_object_get(r->settings, "instructions"));
-    bool ok = !r->side || srv_past_tell(&q->past, r->seat);
+    const bool any = q->audio || (words && *words);
+    bool ok = any && (!r->side || srv_past_tell(&q->past, r->seat));
     r->spoken = q->audio != NULL;
     if (q->audio) ok = ok && srv_ask_audio(rt, r->seat, q->audio, r->tag);
-    else ok = ok && words && *words && srv_seat_text(r->seat, words, r->tag);
-    if (!ok) srv_response_close(rt, r, "failed", "there is nothing to answer: no question in the conversation, no instructions");
+    else ok = ok && srv_seat_text(r->seat, words, r->tag);
+    if (!r->side) srv_params_apply(rt, rt->settings);      /* behind it: what comes next is not of this response */
+    if (!any) srv_response_fail(rt, r, "empty_input", "There is nothing to answer: no question in the conversation, no instructions.");
+    else if (!ok) srv_response_fail(rt, r, "server_error", "The question could not be given to the engine: no memory, or too much is on its way.");
+}
+
+/* Of all that was not asked yet; a response with its own input asks nothing of the conversation. */
+static void mark_asked(srv_realtime *rt, const srv_response *r)
+{
+    for (size_t i = 0; i < rt->talk.n; i++) {
+        srv_item *item = rt->talk.items[i];
+        if (!item->asked) item->asked_by = r->tag;
+        item->asked = true;
+    }
 }
 
 /* While one is being cancelled the next waits for its end, instead of being refused; that one may be cancelled in turn. */
@@ -192,7 +205,7 @@ bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *
     if (ok) {
         if (!input) read_conversation(rt, &q, side);
         srv_response *r = srv_response_new(rt, settings, json_object_get(given, "metadata"), side);
-        for (size_t i = 0; i < rt->talk.n && !side; i++) rt->talk.items[i]->asked = true;
+        if (r && !side && !input) mark_asked(rt, r);
         if (r) ask(rt, r, &q);
     }
     free_question(&q);
@@ -206,6 +219,7 @@ bool srv_on_response_cancel(srv_realtime *rt, const json_t *event, srv_trouble *
     const char *id = json_string_value(json_object_get(event, "response_id"));
     srv_response *r = rt->response;
     if (id && rt->side && strcmp(id, rt->side->id) == 0) r = rt->side;
+    if (id && rt->aside && strcmp(id, rt->aside->id) == 0) r = rt->aside;
     /* The one that waits to begin has no id yet. */
     const bool waits = !id && r && r->cancelled && json_array_size(rt->waiting) && !rt->waiting_cancelled;
     if (!r || (id && strcmp(id, r->id) != 0) || (r->cancelled && !waits))

@@ -44,11 +44,17 @@ void srv_history_tell(srv_realtime *rt)
     }
 }
 
-void srv_history_begun(srv_realtime *rt, uint32_t turn)
+/* Does r answer the item, in a turn that the engine has not begun? */
+static bool is_for(const srv_response *r, const srv_item *item)
+{
+    return item->asked && !item->tag && item->turn == -1 && item->asked_by == (r->by_ear ? 0 : r->tag);
+}
+
+void srv_history_begun(srv_realtime *rt, const srv_response *r)
 {
     for (size_t i = 0; i < rt->talk.n; i++) {
         srv_item *item = rt->talk.items[i];
-        if (item->question && item->asked && item->turn == -1 && !item->tag) item->turn = turn;
+        if (item->question && is_for(r, item)) item->turn = r->turn;
     }
 }
 
@@ -58,11 +64,17 @@ static void forget(srv_realtime *rt, const srv_item *item)
     else if (item->turn >= 0) srv_seat_forget(rt->seat, (uint32_t)item->turn);
 }
 
+/* Is r about to answer the item, or answering it? */
+static bool concerns(const srv_response *r, const srv_item *item)
+{
+    return r && (r->begun ? item->asked && !item->tag && item->turn == r->turn : is_for(r, item));
+}
+
 void srv_history_forget(srv_realtime *rt, srv_item *item)
 {
-    srv_response *r = rt->response;
-    if (!r) forget(rt, item);
-    else if (item->asked && !item->tag && (r->begun ? item->turn == r->turn : item->turn == -1)) r->forget = true;
+    if (!rt->response) forget(rt, item);
+    else if (concerns(rt->response, item)) rt->response->forget = true;
+    else if (concerns(rt->aside, item)) rt->aside->forget = true;
     else if (item->tag || item->turn >= 0) {    /* the engine's history stands still while it answers */
         if (rt->n_gone == rt->cap_gone) {
             const size_t cap = rt->cap_gone ? 2 * rt->cap_gone : 8;
@@ -81,7 +93,7 @@ void srv_history_settle(srv_realtime *rt, const srv_response *r)
 {
     if (r->forget && r->begun) srv_seat_forget(rt->seat, r->turn);
     for (size_t i = 0; i < rt->talk.n && !r->begun; i++)    /* what failed before it began is in no turn */
-        if (rt->talk.items[i]->asked && rt->talk.items[i]->turn == -1) rt->talk.items[i]->turn = -2;
+        if (is_for(r, rt->talk.items[i])) rt->talk.items[i]->turn = -2;
     for (size_t i = 0; i < rt->n_gone; i++) {
         forget(rt, rt->gone[i]);
         srv_item_free(rt->gone[i]);

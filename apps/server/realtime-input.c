@@ -138,7 +138,22 @@ static void check_idle(srv_realtime *rt)
     srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
     if (!r) return;
     item->asked = r->spoken = true;
-    if (!srv_ask_audio(rt, rt->seat, item, r->tag)) srv_response_close(rt, r, "failed", "out of memory");
+    item->asked_by = r->tag;
+    if (!srv_ask_audio(rt, rt->seat, item, r->tag)) srv_response_fail(rt, r, "server_error", "out of memory");
+}
+
+/* While nobody speaks only a minute of the past is kept, and all that the engine may not have heard yet: what waits for it, and
+ * what it holds, two windows at most. */
+static void forget_past(srv_realtime *rt)
+{
+    enum { KEEP_MS = 60000, WINDOWS = 2 };
+    const srv_format format = format_of(rt);
+    size_t samples, letters;
+    if (!rt->listening || rt->speaking || !srv_settings_turns(rt->settings)) return;
+    srv_seat_waiting(rt->seat, &samples, &letters);
+    samples += WINDOWS * (size_t)rt->server->info->window_samples;
+    const size_t keep = srv_format_at(format, KEEP_MS + (double)samples * 1000.0 / rt->server->info->sample_rate_in);
+    if (rt->input.n > keep + srv_format_at(format, KEEP_MS)) drop_input(rt, rt->input.n - keep);
 }
 
 bool srv_on_audio_append(srv_realtime *rt, const json_t *event, srv_trouble *t)
@@ -167,9 +182,7 @@ bool srv_on_audio_append(srv_realtime *rt, const json_t *event, srv_trouble *t)
     if (ok && rt->listening && whole) ok = listen_to(rt, bytes, whole);
     free(bytes);
     if (!ok) rt->input.n = before;
-    /* While nobody speaks only a question's worth of the past is kept. */
-    const size_t keep = srv_format_at(format_of(rt), 60000);
-    if (ok && rt->listening && !rt->speaking && rt->input.n > 2 * keep && srv_settings_turns(rt->settings)) drop_input(rt, rt->input.n - keep);
+    if (ok) forget_past(rt);
     if (ok) check_idle(rt);
     return ok || srv_trouble_set(t, "input_audio_buffer_full", "audio", "More audio came than the engine can take; this event's was dropped.");
 }
@@ -210,6 +223,7 @@ bool srv_on_audio_commit(srv_realtime *rt, const json_t *event, srv_trouble *t)
     srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
     if (!r) return true;
     r->spoken = true;
+    item->asked_by = r->tag;
     r->by_hand = srv_seat_ask(rt->seat, r->tag);
     return true;
 }
@@ -228,6 +242,15 @@ static bool is_past(const srv_realtime *rt, const omni_event *event)
 {
     enum { ONSET_MS = 20 };
     return (double)event->speech_offset * 1000.0 / rt->server->info->sample_rate_in < rt->heard_from - ONSET_MS;
+}
+
+/* The answer comes all the same, but its question and it are not in the conversation. */
+static void no_room(srv_realtime *rt)
+{
+    srv_trouble t;
+    srv_trouble_set(&t, "server_error", NULL, "What was said could not be added: the conversation has no room for more than %d items, or %d bytes of them. Delete some.",
+                    SRV_ITEMS, SRV_ITEMS_BYTES);
+    srv_emit_trouble(rt, &t);
 }
 
 void srv_speech_started(srv_realtime *rt, const omni_event *event)
@@ -257,6 +280,7 @@ void srv_speech_stopped(srv_realtime *rt, const omni_event *event)
     srv_item *item = commit(rt, rt->speech_item, from, to - from);
     const json_t *turns = srv_settings_turns(rt->settings);
     if (item) item->asked = json_is_true(json_object_get(turns, "create_response"));
+    else no_room(rt);
 }
 
 /* ---- a question of the conversation, to the engine ------------------------------------------------ */

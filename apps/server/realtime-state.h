@@ -28,6 +28,8 @@ typedef struct srv_response {
     bool side;                      /* conversation "none": leaves no trace */
     bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
     bool by_hand;                   /* asked by commit while the engine listens */
+    bool by_ear;                    /* asked by nobody: the engine heard the question */
+    bool aside;                     /* waits for the end of a turn that the engine began by ear before */
     uint32_t turn;                  /* the engine's number of it, once begun */
     bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;
@@ -69,6 +71,7 @@ struct srv_realtime {
 
     srv_conversation talk;
     srv_response *response, *side;      /* those that run: of the conversation, beside it */
+    srv_response *aside;                /* of the conversation, created and not begun, when the engine answers something else first */
     json_t *waiting;                    /* events response.create that came while one was being cancelled */
     bool waiting_cancelled;             /* the last of them too; those before it always */
     omni_session_params params;         /* as the seat has them; the texts are ours */
@@ -108,6 +111,7 @@ void srv_turns_apply(srv_realtime *rt);                             /* what the 
 /* ---- answers (realtime-answer.c) ---- */
 /* What settings say; srv_tools_forget frees what is in it. */
 omni_session_params srv_params_read(const srv *server, const json_t *settings);
+/* For what is asked from now on. */
 void srv_params_apply(srv_realtime *rt, const json_t *settings);
 /* A response that begins: response.created is sent. metadata (may be NULL) is borrowed. NULL: out of memory. */
 srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const json_t *metadata, bool side);
@@ -116,6 +120,9 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
 /* All that is open is closed, then response.done. status: completed, cancelled, incomplete, failed; reason, for
  * failed the message. r is gone afterwards. */
 void srv_response_close(srv_realtime *rt, srv_response *r, const char *status, const char *reason);
+/* The same for one that failed, with the code of an error; whose fault it was goes with that. */
+const char *srv_failure_code(int status);          /* of a status of the library */
+void srv_response_fail(srv_realtime *rt, srv_response *r, const char *code, const char *message);
 /* Its CANCELLED comes, or something faster; what it says meanwhile is dropped. */
 void srv_response_cancel(srv_response *r);
 void srv_response_free(srv_response *r);
@@ -128,8 +135,8 @@ json_t *srv_calls_send(srv_realtime *rt, const srv_response *r, bool done);
 /* ---- what the engine remembers (realtime-history.c) ---- */
 /* Answers that the client put in, with the questions before them, into the engine's history; not while an answer runs. */
 void srv_history_tell(srv_realtime *rt);
-/* The engine has begun the turn of what was asked last. */
-void srv_history_begun(srv_realtime *rt, uint32_t turn);
+/* The engine has begun the turn of r: the items it answers are in it. */
+void srv_history_begun(srv_realtime *rt, const srv_response *r);
 /* Takes over a deleted item: the turn it belongs to is forgotten. */
 void srv_history_forget(srv_realtime *rt, srv_item *item);
 /* An answer has ended: what had to wait for that. */

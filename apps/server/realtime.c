@@ -136,7 +136,7 @@ bool srv_on_session_update(srv_realtime *rt, const json_t *event, srv_trouble *t
     json_decref(rt->settings);
     rt->settings = changed;
     if (turns) srv_turns_apply(rt);
-    if (!rt->response) srv_params_apply(rt, rt->settings);
+    srv_params_apply(rt, rt->settings);
     srv_emit(rt, rt->beta && rt->transcription ? SRV_EV_TRANSCRIPTION_UPDATED : SRV_EV_SESSION_UPDATED, show_session(rt));
     return true;
 }
@@ -216,8 +216,9 @@ void srv_realtime_free(srv_realtime *rt)
         srv_seat_leave(rt->seat);
     }
     if (rt->side) srv_seat_leave(rt->side->seat);
-    srv_count(rt->server->metrics, SRV_RESPONSES, "cancelled", (rt->response != NULL) + (rt->side != NULL));
+    srv_count(rt->server->metrics, SRV_RESPONSES, "cancelled", (rt->response != NULL) + (rt->aside != NULL) + (rt->side != NULL));
     srv_response_free(rt->response);
+    srv_response_free(rt->aside);
     srv_response_free(rt->side);
     srv_conversation_free(&rt->talk);
     for (size_t i = 0; i < rt->n_gone; i++) srv_item_free(rt->gone[i]);
@@ -328,10 +329,43 @@ static bool is_skipped(srv_realtime *rt, const omni_event *event)
     return skipped;
 }
 
+/* The response whose turn the engine begins, if nobody has created one: a question that it heard by itself. That may cross
+ * another's creation, which then waits for the end of this. NULL: out of memory. */
+static srv_response *begin(srv_realtime *rt, const omni_event *event)
+{
+    srv_response *before = rt->response;
+    const bool by_ear = event->sample_offset > 0;
+    if (before && (!by_ear || before->begun || before->by_hand)) return before;
+    srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
+    if (!r) return before;
+    r->spoken = r->by_ear = true;
+    rt->aside = before;
+    if (before) before->aside = true;
+    return r;
+}
+
+/* One of the engine's failures to ask; none: false. */
+static bool take_failure(srv_realtime *rt, srv_seat *seat)
+{
+    srv_response *const all[] = {rt->response, rt->aside, rt->side};
+    srv_failure failure;
+    if (!srv_seat_failure(seat, &failure)) return false;
+    if (failure.tag == 0) {
+        srv_trouble t;
+        srv_trouble_set(&t, "invalid_value", "session", "The settings could not be taken: %s", failure.text);
+        srv_emit_trouble(rt, &t);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (!all[i] || all[i]->seat != seat || all[i]->tag != failure.tag) continue;
+        srv_response_fail(rt, all[i], srv_failure_code(failure.status), failure.text);
+        break;
+    }
+    return true;
+}
+
 static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
 {
     omni_event event;
-    srv_failure failure;
     bool any = false;
     while (srv_socket_waiting(rt->socket) < SRV_SEND_PAUSE_BYTES && srv_seat_event(seat, &event)) {
         any = true;
@@ -340,22 +374,13 @@ static bool drain_seat(srv_realtime *rt, srv_seat *seat, bool side)
         } else if (event.type == OMNI_EVENT_SPEECH_STOPPED) {
             srv_speech_stopped(rt, &event);
         } else if (side || !is_skipped(rt, &event)) {
-            if (!side && !rt->response && event.type == OMNI_EVENT_BEGIN) {
-                srv_response *r = srv_response_new(rt, rt->settings, NULL, false);
-                if (r) r->spoken = true;
-            }
-            srv_response *r = side ? rt->side : rt->response;
+            srv_response *r = side ? rt->side : event.type == OMNI_EVENT_BEGIN ? begin(rt, &event) : rt->response;
             if (r) srv_response_event(rt, r, &event);
             if (side && !rt->side) break;       /* it has ended, its seat is gone */
             if (!side) create_waiting(rt);
         }
     }
-    srv_response *r = side ? rt->side : rt->response;
-    while (r && srv_seat_failure(seat, &failure)) {
-        if (r->tag != failure.tag) continue;
-        srv_response_close(rt, r, "failed", failure.text);
-        break;
-    }
+    while ((!side || rt->side) && take_failure(rt, seat)) any = true;
     return any;
 }
 
@@ -368,10 +393,18 @@ void srv_realtime_drain(srv_realtime *rt)
     if (any) srv_worker_kick(rt->server->worker);
 }
 
+bool srv_realtime_full(const srv_realtime *rt)
+{
+    size_t samples, bytes = 0;
+    if (rt && rt->seat) srv_seat_waiting(rt->seat, &samples, &bytes);
+    return bytes > SRV_ENGINE_BYTES;
+}
+
 static void close_all(srv_realtime *rt, const char *why)
 {
-    if (rt->response) srv_response_close(rt, rt->response, "failed", why);
-    if (rt->side) srv_response_close(rt, rt->side, "failed", why);
+    if (rt->response) srv_response_fail(rt, rt->response, "server_error", why);
+    if (rt->response) srv_response_fail(rt, rt->response, "server_error", why);      /* the one that waited for it */
+    if (rt->side) srv_response_fail(rt, rt->side, "server_error", why);
 }
 
 void srv_realtime_tick(srv_realtime *rt, double now)

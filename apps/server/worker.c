@@ -14,6 +14,12 @@
 
 enum { MOST_SEATS = 255, SLICE = 4096, FAILURES = 8 };
 
+/* ms of one seat's commands, after which everybody else has a step. */
+#define TURN_MS 2.0
+/* How long nobody is let in after that; then somebody may try again. */
+#define BROKEN_MS 30000.0
+
+
 typedef enum kind { OPEN, LEAVE, PARAMS, TURNS, AUDIO, TEXT, ASK, CLEAR, TRIM, ADD, FORGET, FORGET_ADDED, CANCEL } kind;
 
 typedef struct command {
@@ -38,7 +44,8 @@ struct srv_seat {
     atomic_bool leaving;            /* nobody takes events any more: what waits is dropped */
     _Atomic(omni_session *) session;
     command *first, **last;         /* under the lock */
-    size_t n_waiting;               /* samples in them, under the lock */
+    size_t n_waiting, n_letters;    /* samples and bytes of text in them, under the lock */
+    command *later;                 /* engine thread's: parameters for when the running turn has ended */
     int n_failures;                 /* under the lock */
     srv_failure failures[FAILURES];
     added *added;                   /* engine thread's */
@@ -54,8 +61,20 @@ struct srv_worker {
     pthread_mutex_t lock;
     pthread_cond_t kicked;
     bool kick, stop;
-    atomic_bool dead;
+    _Atomic double broken_until;    /* ms */
 };
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static size_t letters(const command *c)
+{
+    return (c->text ? strlen(c->text) : 0) + (c->answer ? strlen(c->answer) : 0);
+}
 
 static void free_command(command *c)
 {
@@ -70,7 +89,7 @@ static void free_command(command *c)
 
 static void tell_failure(srv_seat *seat, const command *c, int status)
 {
-    if (c->kind != TEXT && c->kind != ASK && c->kind != OPEN) return;
+    if (c->kind != TEXT && c->kind != ASK && c->kind != OPEN && c->kind != PARAMS) return;
     pthread_mutex_lock(&seat->worker->lock);
     if (seat->n_failures < FAILURES) {
         srv_failure *f = &seat->failures[seat->n_failures++];
@@ -127,8 +146,32 @@ static int forget_added(srv_seat *seat, omni_session *session, unsigned tag)
     return rc;
 }
 
+/* Parameters never hold up what comes behind them: while a turn runs the last ones wait beside the queue. */
+static int put_params(srv_seat *seat, omni_session *session, command *c)
+{
+    const int rc = omni_session_set_params(session, &c->params);
+    if (seat->later != c) free_command(seat->later);
+    seat->later = rc == OMNI_ERR_STATE ? c : NULL;
+    return rc == OMNI_ERR_STATE ? OMNI_OK : rc;
+}
+
+/* Before every step, so that no turn comes between. true: they were taken. */
+static bool try_later(srv_seat *seat)
+{
+    command *c = seat->later;
+    omni_session *session = atomic_load(&seat->session);
+    if (!c || !session) return false;
+    const int rc = put_params(seat, session, c);
+    if (seat->later) return false;
+    if (rc < 0) tell_failure(seat, c, rc);
+    free_command(c);
+    return true;
+}
+
 static int leave(srv_seat *seat)
 {
+    free_command(seat->later);
+    seat->later = NULL;
     free(seat->added);
     seat->added = NULL;
     seat->n_added = seat->cap_added = 0;
@@ -150,9 +193,10 @@ static int carry_out(srv_seat *seat, command *c)
     if (c->kind == OPEN) return open_session(seat, c);
     if (c->kind == LEAVE) return leave(seat);
     if (!session) return OMNI_ERR_STATE;
+    if (seat->later && (c->kind == TEXT || c->kind == ASK)) return OMNI_AGAIN;      /* they are for this question */
     switch (c->kind) {
     case AUDIO: return push(session, c);
-    case PARAMS: rc = omni_session_set_params(session, &c->params); break;
+    case PARAMS: return put_params(seat, session, c);
     case TURNS: rc = omni_session_set_turns(session, c->on ? &c->turns : NULL); break;
     case TEXT: rc = omni_session_push_text(session, c->text); break;
     case ASK: rc = omni_session_end_input(session); break;
@@ -166,12 +210,28 @@ static int carry_out(srv_seat *seat, command *c)
     return rc == OMNI_ERR_STATE ? OMNI_AGAIN : rc;
 }
 
-/* true: something was done. */
+/* The first command is done with, or (AGAIN) has let some samples in; false: it has to wait. */
+static bool take_out(srv_seat *seat, const command *c, size_t before, int rc)
+{
+    srv_worker *w = seat->worker;
+    pthread_mutex_lock(&w->lock);
+    seat->n_waiting -= c->done - before;
+    if (rc != OMNI_AGAIN) {
+        seat->n_letters -= letters(c);
+        seat->first = c->next;
+        if (!seat->first) seat->last = &seat->first;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return rc != OMNI_AGAIN || c->done != before;
+}
+
+/* true: something was done. Not all of it when it takes long; but nothing comes between parameters and their question. */
 static bool serve_seat(srv_seat *seat)
 {
     srv_worker *w = seat->worker;
-    bool worked = false;
-    for (;;) {
+    bool worked = try_later(seat), params = false;
+    const double until = now_ms() + TURN_MS;
+    while (params || !worked || now_ms() < until) {
         pthread_mutex_lock(&w->lock);
         command *c = seat->first;
         pthread_mutex_unlock(&w->lock);
@@ -179,19 +239,14 @@ static bool serve_seat(srv_seat *seat)
         const size_t before = c->done;
         const bool drop = atomic_load(&seat->leaving) && c->kind != LEAVE;
         if (drop) c->done = c->n;
+        params = c->kind == PARAMS;
         const int rc = drop ? OMNI_OK : carry_out(seat, c);
-        pthread_mutex_lock(&w->lock);
-        seat->n_waiting -= c->done - before;
-        if (rc != OMNI_AGAIN) {
-            seat->first = c->next;
-            if (!seat->first) seat->last = &seat->first;
-        }
-        pthread_mutex_unlock(&w->lock);
-        worked |= rc != OMNI_AGAIN || c->done != before;
+        worked |= take_out(seat, c, before, rc);
         if (rc == OMNI_AGAIN) return worked;
         if (rc < 0) tell_failure(seat, c, rc);
-        free_command(c);
+        if (c != seat->later) free_command(c);
     }
+    return worked;
 }
 
 static void wake_network(const srv_worker *w)
@@ -222,12 +277,12 @@ static void *run(void *user)
     while (wait_for_work(w, idle)) {
         bool worked = false;
         for (int i = 0; i < w->n_seats; i++) worked |= serve_seat(&w->seats[i]);
-        const int rc = atomic_load(&w->dead) ? OMNI_AGAIN : omni_engine_step(w->engine);
+        const int rc = omni_engine_step(w->engine);
         if (rc < 0) {
-            fprintf(stderr, "omni: the engine can not go on: %s\n", omni_last_error());
-            atomic_store(&w->dead, true);
+            fprintf(stderr, "omni: the engine is broken: %s\n", omni_last_error());
+            atomic_store(&w->broken_until, now_ms() + BROKEN_MS);
         }
-        worked |= rc == OMNI_OK;
+        worked |= rc != OMNI_AGAIN;
         if (worked) wake_network(w);
         idle = !worked;
     }
@@ -288,7 +343,7 @@ void srv_worker_stop(srv_worker *w)
 
 bool srv_worker_alive(const srv_worker *w)
 {
-    return !atomic_load(&w->dead);
+    return now_ms() >= atomic_load(&w->broken_until);
 }
 
 void srv_worker_kick(srv_worker *w)
@@ -309,6 +364,7 @@ static bool queue(srv_seat *seat, command *c)
     *seat->last = c;
     seat->last = &c->next;
     seat->n_waiting += c->n;
+    seat->n_letters += letters(c);
     w->kick = true;
     pthread_cond_signal(&w->kicked);
     pthread_mutex_unlock(&w->lock);
@@ -475,6 +531,14 @@ bool srv_seat_cancel(srv_seat *seat, bool begun)
     omni_session_cancel(atomic_load(&seat->session));
     srv_worker_kick(seat->worker);
     return true;
+}
+
+void srv_seat_waiting(srv_seat *seat, size_t *samples, size_t *bytes)
+{
+    pthread_mutex_lock(&seat->worker->lock);
+    *samples = seat->n_waiting;
+    *bytes = seat->n_letters;
+    pthread_mutex_unlock(&seat->worker->lock);
 }
 
 bool srv_seat_event(srv_seat *seat, omni_event *event)

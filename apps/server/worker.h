@@ -21,7 +21,7 @@ typedef struct srv_seat   srv_seat;         /* a slot of the engine, taken */
  * NULL after a failure; omni_last_error() tells. model is borrowed until stop. */
 srv_worker *srv_worker_start(const omni_model *model, const omni_engine_params *params, int wake_fd);
 void        srv_worker_stop(srv_worker *worker);                /* ends all turns, frees all; NULL is allowed */
-bool        srv_worker_alive(const srv_worker *worker);         /* false: the engine can not go on */
+bool        srv_worker_alive(const srv_worker *worker);         /* false: three turns in a row failed in its backend, half a minute ago at most */
 
 /* A free seat for one conversation, NULL: all are taken. The texts of params are copied. */
 srv_seat *srv_seat_take(srv_worker *worker, const omni_session_params *params);
@@ -29,7 +29,8 @@ void      srv_seat_leave(srv_seat *seat);                       /* NULL is allow
 int       srv_worker_free_seats(const srv_worker *worker);
 
 /* Commands; tag comes back in a failure. false: no memory, or (audio) too much is on its way; nothing was queued.
- * They wait for a running turn where the library demands it. */
+ * They wait for a running turn where the library demands it; params do that beside the others, and the last ones count. A
+ * question that was queued behind them has them. */
 bool srv_seat_params(srv_seat *seat, const omni_session_params *params);
 bool srv_seat_turns(srv_seat *seat, const omni_turn_params *turns);    /* NULL: manual */
 bool srv_seat_audio(srv_seat *seat, const float *samples, size_t n);
@@ -45,11 +46,14 @@ bool srv_seat_forget_added(srv_seat *seat, unsigned tag);
 /* begun: the turn's BEGIN was seen, so that it can be stopped at once; else it is stopped in its order. */
 bool srv_seat_cancel(srv_seat *seat, bool begun);
 
+/* What is on its way: samples, and bytes of text. */
+void srv_seat_waiting(srv_seat *seat, size_t *samples, size_t *bytes);
+
 /* The next event, borrowed until the next call; false: none now. */
 bool srv_seat_event(srv_seat *seat, omni_event *event);
 bool srv_seat_stats(srv_seat *seat, omni_stats *stats);
 
-/* A question that could not be asked; text is the library's line. false: none. */
+/* A question that could not be asked, or (tag 0) parameters that could not be taken: those before are kept. text is the library's line. false: none. */
 typedef struct srv_failure {
     unsigned tag;
     int status;

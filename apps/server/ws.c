@@ -28,7 +28,7 @@ struct srv_socket {
     int close_code;             /* 0: none; wslay would send it before what waits */
     char close_reason[124];
     unsigned frames;            /* of the message that comes */
-    bool writable_wanted, counted, dead;    /* counted: its close */
+    bool writable_wanted, paused, counted, dead;    /* counted: its close */
 };
 
 static const char *code_name(int code)
@@ -100,8 +100,18 @@ static void on_message(wslay_event_context_ptr ws, const struct wslay_event_on_m
 
 static void watch(srv_socket *s, int op)
 {
-    struct epoll_event e = {.events = EPOLLIN | (s->writable_wanted ? EPOLLOUT : 0u), .data.ptr = s};
+    struct epoll_event e = {.events = (s->paused ? 0u : EPOLLIN) | (s->writable_wanted ? EPOLLOUT : 0u), .data.ptr = s};
     epoll_ctl(s->server->epoll_fd, op, s->fd, &e);
+}
+
+/* Whoever writes faster than the engine reads has to wait. */
+static void pause_reading(srv_socket *s)
+{
+    const bool pause = !s->dead && srv_realtime_full(s->session);
+    if (pause) s->heard = srv_now();
+    if (pause == s->paused) return;
+    s->paused = pause;
+    watch(s, EPOLL_CTL_MOD);
 }
 
 /* The code of who closed first: the other side, or wslay, which finds what is against the protocol. */
@@ -206,6 +216,7 @@ void srv_socket_ready(srv_socket *s, uint32_t events)
     if (!s->dead && (wslay_event_get_close_received(s->ws) || !wslay_event_get_read_enabled(s->ws)) && s->closed == 0)
         s->closed = srv_now();
     flush(s);
+    pause_reading(s);
 }
 
 void srv_sockets_drain(srv *server)
@@ -214,6 +225,7 @@ void srv_sockets_drain(srv *server)
         if (s->dead) continue;
         srv_realtime_drain(s->session);
         flush(s);
+        pause_reading(s);
     }
 }
 
@@ -221,6 +233,7 @@ void srv_sockets_tick(srv *server, double now)
 {
     for (srv_socket *s = server->sockets; s; s = s->next) {
         if (s->dead) continue;
+        pause_reading(s);
         if (s->closed > 0 && now - s->closed > CLOSE_SECONDS) s->dead = true;
         if (now - s->heard > SRV_SILENT_SECONDS) s->dead = true;
         if (s->writable_wanted && now - s->moved > SRV_STALL_SECONDS) s->dead = true;

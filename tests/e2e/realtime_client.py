@@ -136,12 +136,20 @@ class Socket:
     # ---- frames
 
     def frame(self, opcode, data, fin=True):
+        self.sock.sendall(self.framed(opcode, data, fin))
+
+    def frames(self, texts):
+        """Several messages in one piece."""
+        self.sock.sendall(b"".join(self.framed(1, text) for text in texts))
+
+    @staticmethod
+    def framed(opcode, data, fin=True):
         head = bytes([(0x80 if fin else 0) | opcode])
         n = len(data)
         head += bytes([0x80 | n]) if n < 126 else b"\xfe" + struct.pack(">H", n) if n < 65536 else b"\xff" + struct.pack(">Q", n)
         mask = os.urandom(4)
         body = (int.from_bytes(data, "little") ^ int.from_bytes((mask * (n // 4 + 1))[:n], "little")).to_bytes(n, "little")
-        self.sock.sendall(head + mask + body)
+        return head + mask + body
 
     def read(self, n, until):
         while len(self.buffer) < n:

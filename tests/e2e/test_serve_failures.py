@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+import threading
 import time
 import unittest
 from collections import Counter
@@ -40,10 +41,52 @@ class Failures(Case):
         c.say(QUESTION + " and" * 40000)
         r = c.respond()
         self.assertEqual((r["status"], r["status_details"]["type"]), ("failed", "failed"))
-        self.assertEqual(r["status_details"]["error"]["type"], "server_error")
+        self.assertEqual(r["status_details"]["error"]["type"], "invalid_request_error")
+        self.assertEqual(r["status_details"]["error"]["code"], "context_length_exceeded")
         self.assertIn("context", r["status_details"]["error"]["message"])
         c.say(QUESTION)
         self.assertEqual(c.respond()["status"], "completed")
+
+    def test_a_flood_of_long_texts_keeps_nobody_waiting(self):
+        """Answers put in faster than the model could read them: others do not wait for it, and no memory is spent."""
+        c, other = self.connect(), self.connect()
+        other.session(output_modalities=["text"])
+        stop = threading.Event()
+
+        def flood():
+            for i in range(10 ** 6):
+                if stop.is_set():
+                    break
+                for words in (30000, 60):       # one that can not fit, and one that is read
+                    item = {"type": "message", "role": "assistant", "id": "long%d-%d" % (i, words),
+                            "content": [{"type": "output_text", "text": "paris is " * words}]}
+                    c.frames([json.dumps({"type": "conversation.item.create", "item": item}).encode(),
+                              json.dumps({"type": "conversation.item.delete", "item_id": item["id"]}).encode()])
+
+        def read():
+            while not stop.is_set():
+                try:
+                    c.next(1)
+                except TimeoutError:
+                    pass
+        threads = [threading.Thread(target=f) for f in (flood, read)]
+        for t in threads:
+            t.start()
+        try:
+            time.sleep(1)
+            before, slowest = self.server.rss(), 0
+            for _ in range(12):
+                begun = time.monotonic()
+                other.say(QUESTION)
+                self.assertEqual(other.respond()["status"], "completed")
+                slowest = max(slowest, time.monotonic() - begun)
+            print("slowest answer beside the flood: %.0f ms" % (1e3 * slowest))
+            self.assertLess(slowest, 5)
+            self.assertLess(self.server.rss() - before, 64 << 20)
+        finally:
+            stop.set()
+            for t in threads:
+                t.join()
 
     def test_158_a_flood_of_tiny_appends_keeps_nobody_waiting(self):
         c, other = self.connect(), self.connect()

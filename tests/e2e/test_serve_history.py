@@ -72,6 +72,42 @@ class History(Case):
         other = self.lived()[0]
         self.assertGreater(with_it, self.tokens(other))
 
+    def test_a_response_with_its_own_input_asks_nothing_of_the_conversation(self):
+        c = self.connect()
+        self.put(c, message("user", "what is the capital", id="a"))
+        self.put(c, message("user", "of france", id="b"))
+        own = [message("user", NEXT)]
+        c.respond(output_modalities=["text"], input=own)
+        said = c.respond(output_modalities=["text"])["output"][0]["content"][0]["text"]
+        self.assertEqual(said, self.lived()[1], "both items are one question yet")
+        # Deleting an item that nobody asked takes nothing out of what the model remembers.
+        before = []
+        for delete in (False, True):
+            c = self.connect()
+            self.put(c, message("user", QUESTION, id="a"))
+            c.respond(output_modalities=["text"], input=own)
+            if delete:
+                c.send("conversation.item.delete", item_id="a")
+                c.until("conversation.item.deleted")
+            before.append(c.respond(output_modalities=["text"], input=own)["usage"]["input_tokens"])
+        self.assertEqual(*before)
+
+    def test_nothing_to_answer_is_the_clients_affair(self):
+        error = self.connect().respond()["status_details"]["error"]
+        self.assertEqual((error["type"], error["code"]), ("invalid_request_error", "empty_input"))
+
+    def test_speech_that_has_no_room_is_told(self):
+        c = self.connect(manual=False)
+        for i in range(2000):
+            c.send("conversation.item.create", item=message("system", "x"))
+        while c.types().count("conversation.item.done") < 2000:
+            c.next()
+        c.append(self.voice)
+        error = c.until("error")["error"]
+        self.assertEqual(error["type"], "server_error")
+        self.assertIn("no room", error["message"])
+        c.until("response.done")
+
     def test_053_the_order_of_the_list_is_the_order_of_the_question(self):
         c = self.connect()
         self.put(c, message("user", "of france", id="b"))

@@ -1,9 +1,10 @@
 """omni serve, the Realtime protocol: commands that come while the person speaks, and answers cancelled before they began."""
 
+import json
 import unittest
 
 import program
-from realtime_case import QUESTION, Case
+from realtime_case import QUESTION, Case, b64
 from realtime_client import Server, speech
 
 TURNS = "input_audio_buffer."
@@ -11,6 +12,14 @@ TURNS = "input_audio_buffer."
 
 def turns(**more):
     return {"audio": {"input": {"turn_detection": dict({"type": "server_vad"}, **more)}}}
+
+
+def answer_to(c, metadata, n):
+    """The response.done since event n whose response had these metadata, and the bytes of sound that came with it."""
+    done = [e["response"] for e in c.events[n:] if e["type"] == "response.done" and e["response"]["metadata"] == metadata]
+    assert len(done) == 1, (metadata, done)
+    sound = [e for e in c.events[n:] if e["type"] == "response.output_audio.delta" and e["response_id"] == done[0]["id"]]
+    return done[0], len(sound)
 
 
 class Speaking(Case):
@@ -40,6 +49,43 @@ class Speaking(Case):
         ids += {c.until(TURNS + kind)["item_id"] for kind in kinds}
         self.assertEqual(len(set(ids)), 3)
         c.until("response.done")
+
+    def test_a_typed_question_that_crosses_a_spoken_one(self):
+        """The engine hears the end of the speech before it learns of the typed question, or after: each response answers its own
+        question with its own settings, and what is said next has the session's again."""
+        crossed = 0
+        for quiet in (2, 4, 8, 12, 22, 4, 12):
+            c = self.connect(manual=False)
+            c.session(max_output_tokens=4)
+            sound = self.voice + bytes(48000 * quiet)
+            events = [{"type": "input_audio_buffer.append", "audio": b64(sound)},
+                      {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "id": "typed",
+                       "content": [{"type": "input_text", "text": QUESTION}]}},
+                      {"type": "response.create", "response": {"output_modalities": ["text"], "metadata": {"which": "typed"},
+                                                               "max_output_tokens": 2}}]
+            n = len(c.events)
+            c.frames([json.dumps(e).encode() for e in events])
+            while c.types(n).count("response.done") < 2:
+                if c.next()["type"] == "error":     # the engine was first, and was seen: as ever
+                    self.assertEqual(c.events[-1]["error"]["code"], "conversation_already_has_active_response")
+                    break
+            else:
+                typed, sounds = answer_to(c, {"which": "typed"}, n)
+                self.assertEqual((typed["output_modalities"], sounds), (["text"], 0))
+                self.assertEqual(typed["usage"]["input_token_details"]["audio_tokens"], 0)
+                self.assertEqual(typed["usage"]["output_tokens"], 2)
+                heard, sounds = answer_to(c, None, n)
+                self.assertEqual(heard["output_modalities"], ["audio"])
+                self.assertGreater(heard["usage"]["input_token_details"]["audio_tokens"], 0)
+                self.assertEqual(heard["usage"]["output_token_details"]["text_tokens"], 4)
+                self.assertGreater(sounds, 0)
+                begun = [e["response"]["metadata"] for e in c.events[n:] if e["type"] == "response.created"]
+                ended = [e["response"]["metadata"] for e in c.events[n:] if e["type"] == "response.done"]
+                crossed += begun != ended
+            c.append(self.voice)
+            self.assertEqual(c.until("response.done")["response"]["output_modalities"], ["audio"])
+            c.__exit__(None, None, None)
+        print(crossed, "of 7 crossed")
 
     def test_a_committed_item_is_asked_while_the_person_speaks_again(self):
         c = self.connect(manual=False)
@@ -116,6 +162,25 @@ class Unfinished(Case):
             self.assertIn(c.types(n).count(TURNS + "committed"), (1, 2))
         c.say(QUESTION)
         self.assertEqual(c.respond(metadata={"which": "typed"})["metadata"], {"which": "typed"})
+
+    def test_what_was_not_heard_yet_is_kept(self):
+        c = self.connect(manual=False)
+        c.session(**turns(create_response=False))
+        c.append(self.voice + bytes(48000 * 150), chunk=1 << 23)
+        item = c.until("conversation.item.done")["item"]["id"]
+        c.send("conversation.item.retrieve", item_id=item)
+        self.assertTrue(c.until("conversation.item.retrieved")["item"]["content"][0]["audio"])
+        self.assertNotEqual(c.respond()["status"], "failed")
+
+    def test_settings_changed_during_an_answer_are_for_the_next(self):
+        c = self.connect()
+        c.say(QUESTION)
+        c.send("response.create")
+        c.until("response.created")
+        c.session(output_modalities=["text"])
+        self.assertEqual(c.until("response.done")["response"]["output_modalities"], ["audio"])
+        c.say(QUESTION)
+        self.assertEqual(c.respond()["output_modalities"], ["text"])
 
     def test_cancelled_before_it_began_has_both_ends_too(self):
         c = self.connect()
