@@ -52,7 +52,7 @@ static json_t *show_response(const srv_realtime *rt, const srv_response *r, cons
     const json_t *s = r->settings, *format = json_object_get(s, "audio.output.format");
     json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:O, s:O}", "object", "realtime.response", "id", r->id, "status",
                           status, "status_details", details, "output", output, "usage", usage, "metadata", r->metadata,
-                          rt->beta ? "max_output_tokens" : "max_output_tokens", json_object_get(s, "max_output_tokens"));
+                          "max_output_tokens", json_object_get(s, "max_output_tokens"));
     json_object_set_new(j, "conversation_id", r->side ? json_null() : json_string(rt->conversation_id));
     json_t *modalities = r->speech ? rt->beta ? json_pack("[ss]", "audio", "text") : json_pack("[s]", "audio") : json_pack("[s]", "text");
     json_object_set_new(j, rt->beta ? "modalities" : "output_modalities", modalities);
@@ -132,9 +132,9 @@ static json_t *content_json(const srv_response *r)
                      : json_pack("[{s:s, s:o}]", "type", "output_text", "text", text_json(r));
 }
 
-static void emit_output_item(srv_realtime *rt, const srv_response *r, srv_event_id id, const srv_item *item)
+void srv_emit_output(srv_realtime *rt, const srv_response *r, srv_event_id id, int index, const srv_item *item)
 {
-    srv_emit(rt, id, json_pack("{s:s, s:i, s:o}", "response_id", r->id, "output_index", 0, "item", srv_item_show(item, rt->beta, false)));
+    srv_emit(rt, id, json_pack("{s:s, s:i, s:o}", "response_id", r->id, "output_index", index, "item", srv_item_show(item, rt->beta, false)));
 }
 
 /* The item and its part begin with the first word or sound. */
@@ -144,7 +144,7 @@ static void open_item(srv_realtime *rt, srv_response *r)
     r->opened = true;
     srv_item *item = srv_item_message(r->item_id, "assistant", "in_progress", json_array());
     if (!item) return;
-    emit_output_item(rt, r, SRV_EV_OUTPUT_ITEM_ADDED, item);
+    srv_emit_output(rt, r, SRV_EV_OUTPUT_ITEM_ADDED, 0, item);
     if (r->side) srv_item_free(item);
     else if (srv_item_insert(&rt->talk, item, rt->talk.n)) srv_emit_item(rt, rt->talk.n - 1, false);
     srv_emit(rt, SRV_EV_PART_ADDED, with_index(r, "part", part_json(r)));
@@ -233,7 +233,7 @@ static json_t *close_item(srv_realtime *rt, srv_response *r, const char *status)
         srv_emit(rt, SRV_EV_ITEM_DONE, json_pack("{s:o, s:o}", "previous_item_id", srv_previous_id(rt, (size_t)at), "item",
                                                  srv_item_show(item, rt->beta, false)));
     }
-    emit_output_item(rt, r, SRV_EV_OUTPUT_ITEM_DONE, item);
+    srv_emit_output(rt, r, SRV_EV_OUTPUT_ITEM_DONE, 0, item);
     json_t *output = json_pack("[o]", srv_item_show(item, rt->beta, false));
     srv_item_free(made);
     return output;

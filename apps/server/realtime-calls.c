@@ -3,11 +3,6 @@
 
 #include <string.h>
 
-static void emit_output_item(srv_realtime *rt, const srv_response *r, srv_event_id id, int index, const srv_item *item)
-{
-    srv_emit(rt, id, json_pack("{s:s, s:i, s:o}", "response_id", r->id, "output_index", index, "item", srv_item_show(item, rt->beta, false)));
-}
-
 /* {response_id, item_id, output_index, call_id} and one more. */
 static json_t *with_call(const srv_response *r, int index, const srv_item *item, const char *name, const char *text)
 {
@@ -34,7 +29,7 @@ static json_t *send_call(srv_realtime *rt, const srv_response *r, int index, con
     if (!item) return NULL;
     item->asked = true;
     item->turn = r->begun ? (long long)r->turn : -1;
-    emit_output_item(rt, r, SRV_EV_OUTPUT_ITEM_ADDED, index, item);
+    srv_emit_output(rt, r, SRV_EV_OUTPUT_ITEM_ADDED, index, item);
     const bool kept = !r->side && srv_item_insert(&rt->talk, item, rt->talk.n);
     if (kept) srv_emit_item(rt, rt->talk.n - 1, false), made = NULL;
     else if (!r->side) item = made = srv_item_call(id, call_id, name, "", "in_progress");      /* no room: that freed it */
@@ -45,7 +40,7 @@ static json_t *send_call(srv_realtime *rt, const srv_response *r, int index, con
     if (kept)
         srv_emit(rt, SRV_EV_ITEM_DONE, json_pack("{s:o, s:o}", "previous_item_id", srv_previous_id(rt, rt->talk.n - 1), "item",
                                                  srv_item_show(item, rt->beta, false)));
-    emit_output_item(rt, r, SRV_EV_OUTPUT_ITEM_DONE, index, item);
+    srv_emit_output(rt, r, SRV_EV_OUTPUT_ITEM_DONE, index, item);
     json_t *shown = srv_item_show(item, rt->beta, false);
     srv_item_free(made);
     return shown;

@@ -115,6 +115,8 @@ omni_session_params srv_params_read(const srv *server, const json_t *settings);
 void srv_params_apply(srv_realtime *rt, const json_t *settings);
 /* A response that begins: response.created is sent. metadata (may be NULL) is borrowed. NULL: out of memory. */
 srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const json_t *metadata, bool side);
+/* response.output_item.added or .done, of the index-th item. */
+void srv_emit_output(srv_realtime *rt, const srv_response *r, srv_event_id id, int index, const srv_item *item);
 /* Takes one of the engine's events of a turn. */
 void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *event);
 /* All that is open is closed, then response.done. status: completed, cancelled, incomplete, failed; reason, for

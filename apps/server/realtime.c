@@ -58,11 +58,10 @@ void srv_emit(srv_realtime *rt, srv_event_id id, json_t *event)
 void srv_emit_trouble(srv_realtime *rt, const srv_trouble *t)
 {
     const char *id = json_string_value(rt->event_id);
-    const char *kind = t->code || t->param[0] || rt->event_id ? "invalid_request_error" : "server_error";
-    if (t->code && strcmp(t->code, "server_error") == 0) kind = "server_error";
+    const char *kind = t->code && strcmp(t->code, "server_error") == 0 ? "server_error" : "invalid_request_error";
     srv_count(rt->server->metrics, SRV_ERRORS, t->code ? t->code : "none", 1);
     srv_emit(rt, SRV_EV_ERROR,
-             json_pack("{s:{s:s, s:s?, s:s, s:s?, s:s?}}", "error", "type", t->code ? kind : "invalid_request_error", "code",
+             json_pack("{s:{s:s, s:s?, s:s, s:s?, s:s?}}", "error", "type", kind, "code",
                        t->code, "message", t->message, "param", t->param[0] ? t->param : NULL, "event_id", id));
 }
 
