@@ -29,6 +29,21 @@ static int read_tls(const cli_args *args, char **certificate, char **key)
     return rc != CLI_OK ? rc : cli_small_file(key_path, key);
 }
 
+/* RFC 7230's token, which a WebSocket sub-protocol has to be. */
+static bool is_token(const char *text)
+{
+    static const char allowed[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!#$%&'*+-.^_`|~";
+    return text[strspn(text, allowed)] == 0;
+}
+
+/* Other clients send the key in a header, so it is no error. */
+static void note_key(const char *key)
+{
+    if (!key || is_token(key)) return;
+    cli_note("serve: browsers can not send this API key: it goes as a WebSocket sub-protocol there, wanted letters, digits "
+             "and !#$%%&'*+-.^_`|~ only; make one with: head -c 24 /dev/urandom | base64 | tr '+/' '-_'");
+}
+
 static srv_options read_options(const cli_args *args)
 {
     srv_options o = {.host = cli_text(args, CLI_HOST, "127.0.0.1"), .engine = omni_engine_default_params()};
@@ -67,6 +82,7 @@ int cli_serve(const cli_args *args)
         rc = cli_usage("serve: --host %s lets other machines in; protect it with --api-key-file FILE, or say --insecure", o.host);
     if (rc == CLI_OK) rc = cli_model_load(args, NULL, &model);
     if (rc == CLI_OK) {
+        note_key(o.api_key);
         cli_interrupt_watch(true);
         cli_drain_watch();
         rc = srv_run(&o, model) == 0 ? CLI_OK : CLI_FAILED;

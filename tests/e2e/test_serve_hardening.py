@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -240,6 +241,16 @@ class Doors(unittest.TestCase):
         with Server("--api-key", key) as server:
             for given, status in ((key, 200), (key + "k", 401), (key[:-1], 401)):
                 self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + given})[0], status)
+
+    def test_a_key_that_browsers_can_not_send_is_noted(self):
+        for key, notes in (("a-_1!#$%&'*+.^`|~", 0), ("Zm9v/YmFy", 1), ("Zm9v=", 1), ("two words", 1), ("schl\u00fcssel", 1)):
+            with Server("--api-key", key) as server:
+                headers = {"Authorization": b"Bearer " + key.encode()}
+                self.assertEqual(server.request("GET", "/v1/models", headers=headers)[0], 200)
+                server.process.send_signal(signal.SIGTERM)
+                err = server.process.stderr.read().decode()
+                self.assertEqual((err.count("\n"), err.count("omni: note: serve: browsers can not send")), (notes, notes), err)
+                self.assertNotIn(key, err)
 
     def test_a_body_without_a_key_is_not_kept(self):
         with Server("--api-key", KEY) as server:
