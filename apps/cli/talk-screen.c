@@ -55,31 +55,45 @@ static void hide(talk_screen *s)
     s->shown = false;
 }
 
-/* level as a bar of cells, from -50 dB up. */
-static void bar(const talk_screen *s, float level, int cells)
+enum { CELLS = 16, CELLS_BYTES = 3 * CELLS + 1 };
+
+/* level as a bar, from -50 dB up. */
+static void bar(const talk_screen *s, float level, char text[CELLS_BYTES])
 {
-    static const char *const eighths[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    static const char *const eighths[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
     const float db = 20 * log10f(fmaxf(level, 1e-5f));
-    int eights = (int)((db + 50) / 50 * (float)cells * 8);
-    for (int i = 0; i < cells; i++, eights -= 8) {
-        if (s->utf8) fputs(eights >= 8 ? "█" : eights > 0 ? eighths[eights] : " ", stdout);
-        else putchar(eights >= 4 ? '#' : ' ');
+    int eights = (int)((db + 50) / 50 * CELLS * 8);
+    *text = 0;
+    for (int i = 0; i < CELLS; i++, eights -= 8) {
+        if (s->utf8) strcat(text, eighths[eights >= 8 ? 8 : eights > 0 ? eights : 0]);
+        else strcat(text, eights >= 4 ? "#" : " ");
     }
 }
 
-static void show(talk_screen *s)
+static void compose(const talk_screen *s, char *line, size_t size)
 {
     const struct look *look = &looks[s->state];
     const char *keys = s->hands_free ? look->keys_hands_free : look->keys;
-    if (!s->live) return;
+    char cells[CELLS_BYTES];
+    bar(s, s->state == TALK_SPEAKING ? s->voice : s->level, cells);
+    if ((int)strlen(keys) > width_of_terminal() - 32) keys = "";
+    snprintf(line, size, "%s%s %-9s%s %s%s%s%s%s", s->color ? look->color : "", s->utf8 ? look->sign : "*", look->name,
+             s->color ? "\033[0m" : "", cells, *keys ? "  " : "", *keys && s->color ? "\033[2m" : "", keys,
+             *keys && s->color ? "\033[0m" : "");
+}
+
+/* What stands there already is not written again: a conversation may rest for hours, at the end of a slow line. */
+static void show(talk_screen *s)
+{
+    char line[sizeof s->line];
+    if (!s->live || !s->begun) return;
+    compose(s, line, sizeof line);
+    if (s->shown && strcmp(line, s->line) == 0) return;
     hide(s);
     if (s->caption) putchar('\n');
-    const int room = width_of_terminal() - 32;
-    printf("%s%s %-9s%s ", s->color ? look->color : "", s->utf8 ? look->sign : "*", look->name,
-           s->color ? "\033[0m" : "");
-    bar(s, s->state == TALK_SPEAKING ? s->voice : s->level, 16);
-    if ((int)strlen(keys) <= room) printf("  %s%s%s", s->color ? "\033[2m" : "", keys, s->color ? "\033[0m" : "");
+    fputs(line, stdout);
     fflush(stdout);
+    memcpy(s->line, line, strlen(line) + 1);
     s->shown = true;
 }
 

@@ -16,6 +16,7 @@ typedef struct talk_screen {
     talk_state state;
     bool begun;             /* there is a state */
     bool shown;             /* the line of state is there */
+    char line[192];         /* as it was written last */
     bool caption;           /* an answer's line has begun */
     int column;             /* of the caption's end */
     char tail[256];         /* the caption's last word, until it is complete */
@@ -29,7 +30,7 @@ void talk_screen_state(talk_screen *screen, talk_state state);
  * after an error line when it can not be written. */
 int  talk_screen_text(talk_screen *screen, const char *text, size_t n);
 int  talk_screen_answered(talk_screen *screen, bool interrupted);
-/* Redraws the line of state; levels 0 to 1. Call about 20 times a second. */
+/* The line of state follows the levels, 0 to 1. Call about 20 times a second. */
 void talk_screen_levels(talk_screen *screen, float microphone, float voice);
 void talk_screen_note(talk_screen *screen, const char *text);
 void talk_screen_close(talk_screen *screen);

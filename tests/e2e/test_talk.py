@@ -1,10 +1,14 @@
 """omni talk without a sound card: ALSA's file plug-in is the microphone and the loudspeaker."""
 
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 import unittest
@@ -223,6 +227,74 @@ class Headless(Talking):
         for args in (["file.wav"], ["--push-to-talk", "--vad-threshold", "0.6"]):
             r = run("talk", *args, threads=False)
             self.assertEqual((r.returncode, r.stderr.count(b"\n")), (2, 1))
+
+
+class Terminal:
+    """The program on a terminal of its own."""
+
+    def __init__(self, folder, term, *args):
+        write(f"{folder}/asound.conf", CONFIG.format(folder=folder))
+        self.master, self.slave = pty.openpty()
+        env = dict(os.environ, ALSA_CONFIG_PATH=f"{folder}/asound.conf", TERM=term, LC_ALL="C.UTF-8")
+        self.p = subprocess.Popen([OMNI, "talk", "-t", "1", *args], stdin=self.slave, stdout=self.slave, stderr=self.slave, env=env,
+                                  start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.seen = self.all = b""
+        Talk.running.append(self)
+
+    def read(self, seconds):
+        """What comes within so long; the first of it ends the wait."""
+        new = os.read(self.master, 65536) if select.select([self.master], [], [], seconds)[0] else b""
+        self.all += new
+        return new
+
+    def wait_for(self, word, timeout=120):
+        """Until word appears behind what was waited for before."""
+        end = time.monotonic() + timeout
+        while word.encode() not in self.seen:
+            assert time.monotonic() < end, f"no '{word}' but {self.seen}"
+            self.seen += self.read(1)
+        self.seen = self.seen.split(word.encode(), 1)[1]
+
+    def bytes_of(self, seconds):
+        """How many bytes come in so long."""
+        n, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            n += len(self.read(end - time.monotonic()))
+        return n
+
+    def key(self, key):
+        os.write(self.master, key.encode())
+
+    def quit(self):
+        self.key("q")
+        return self.p.wait(20)
+
+
+class OnTerminal(Talking):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = scratch("talk-terminal")
+        synth(f"{cls.dir}/model")
+        microphone(cls.dir)
+
+    @classmethod
+    def tearDownClass(cls):
+        remove(cls.dir)
+
+    def start(self, term="xterm"):
+        t = Terminal(self.dir, term, "-m", f"{self.dir}/model", "--push-to-talk")
+        self.addCleanup(os.close, t.slave)
+        self.addCleanup(os.close, t.master)
+        t.wait_for("ready")
+        return t
+
+    def test_a_state_that_does_not_change_is_not_drawn_again(self):
+        t = self.start()
+        t.bytes_of(0.5)
+        self.assertEqual(t.bytes_of(2), 0)
+        t.key(" ")
+        t.wait_for("listening")
+        self.assertEqual(t.quit(), 0)
 
 
 class Tiny(Talking):
