@@ -1,5 +1,7 @@
 #include "fetch-line.h"
 
+#include "report.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,7 +18,7 @@ void cli_fetch_line_show(cli_fetch_line *line, const om_pull_state *s)
 {
     enum { WIDTH = 20, NAME = 34 };
     const double now = now_seconds();
-    if (!isatty(STDERR_FILENO) || (line->begun && now - line->shown < 0.2)) return;
+    if (!cli_live(STDERR_FILENO) || (line->begun && now - line->shown < 0.2)) return;
     if (!line->begun) *line = (cli_fetch_line){.since = now, .base = s->all_done, .begun = true};
     line->shown = now;
     const double part = s->size ? (double)s->done / (double)s->size : 1, time = now - line->since;
@@ -40,7 +42,7 @@ void cli_fetch_line_show(cli_fetch_line *line, const om_pull_state *s)
 
 void cli_fetch_line_clear(void)
 {
-    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+    if (cli_live(STDERR_FILENO)) fputs("\r\033[K", stderr);
 }
 
 void cli_fetch_line_end(cli_fetch_line *line)

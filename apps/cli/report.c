@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,11 +95,17 @@ int cli_stdout_flush(void)
     return CLI_FAILED;
 }
 
+bool cli_live(int fd)
+{
+    const char *term = getenv("TERM");
+    return isatty(fd) && term && *term && strcmp(term, "dumb") != 0;
+}
+
 void cli_progress(const char *label, double done)
 {
     enum { WIDTH = 40 };
     const int percent = done <= 0 ? 0 : done >= 1 ? 100 : (int)(done * 100);
-    if (percent == bar_percent || !isatty(STDERR_FILENO)) return;
+    if (percent == bar_percent || !cli_live(STDERR_FILENO)) return;
     bar_percent = percent;
     char bar[WIDTH + 1];
     memset(bar, ' ', WIDTH);
@@ -112,7 +117,7 @@ void cli_progress(const char *label, double done)
 
 void cli_busy(const char *label)
 {
-    if (!isatty(STDERR_FILENO)) return;
+    if (!cli_live(STDERR_FILENO)) return;
     cli_progress_end();
     bar_percent = 0;
     fprintf(stderr, "\r%s ...", label);

@@ -2,6 +2,7 @@
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #if defined(__GNUC__)
@@ -27,9 +28,11 @@ void cli_print(const char *format, ...) CLI_PRINTF(1, 2);
  * an error line (disk full). */
 int cli_stdout_flush(void);
 
-/* A bar "label [####    ] 42 %" on standard error, only when that is a terminal. done >= 1 ends it. */
+/* Is fd a terminal whose lines can be written anew? Not with TERM=dumb, or without TERM. */
+bool cli_live(int fd);
+/* A bar "label [####    ] 42 %" on standard error, only when that is such a terminal. done >= 1 ends it. */
 void cli_progress(const char *label, double done);
-/* "label ..." on a terminal, for work whose length is unknown. */
+/* "label ..." there, for work whose length is unknown. */
 void cli_busy(const char *label);
 /* Takes either away. */
 void cli_progress_end(void);

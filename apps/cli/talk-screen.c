@@ -33,10 +33,9 @@ static bool speaks_utf8(void)
 
 void talk_screen_open(talk_screen *s, bool hands_free, bool quiet)
 {
-    const char *term = getenv("TERM");
     const char *no_color = getenv("NO_COLOR");
     *s = (talk_screen){.hands_free = hands_free, .quiet = quiet};
-    s->live = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    s->live = cli_live(STDOUT_FILENO) && cli_live(STDERR_FILENO);
     s->utf8 = speaks_utf8();
     s->color = s->live && !(no_color && *no_color);
 }

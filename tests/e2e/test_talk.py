@@ -296,6 +296,13 @@ class OnTerminal(Talking):
         t.wait_for("listening")
         self.assertEqual(t.quit(), 0)
 
+    def test_dumb_terminals_get_plain_lines(self):
+        t = self.start("dumb")
+        t.key(" ")
+        t.wait_for("omni: note: listening\r\n")
+        self.assertEqual(t.quit(), 0)
+        self.assertNotIn(b"\033", t.all)
+
 
 class Tiny(Talking):
     """A spoken question through microphone and loudspeaker is answered as from a file."""
