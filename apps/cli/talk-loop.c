@@ -124,6 +124,9 @@ static int see_key(talk *t, talk_key key)
         return CLI_OK;
     case TALK_KEY_QUIT:
         return CLI_INTERRUPTED;
+    case TALK_KEY_CONTINUE:
+        talk_screen_continue(&t->screen);
+        return CLI_OK;
     case TALK_KEY_END:
         t->typed_end = true;
         return CLI_OK;

@@ -165,6 +165,14 @@ void talk_screen_levels(talk_screen *s, float microphone, float voice)
     show(s);
 }
 
+void talk_screen_continue(talk_screen *s)
+{
+    s->shown = s->caption = false;
+    s->n_tail = 0;
+    s->column = 0;
+    show(s);
+}
+
 void talk_screen_note(talk_screen *s, const char *text)
 {
     if (s->quiet) return;

@@ -32,6 +32,8 @@ int  talk_screen_text(talk_screen *screen, const char *text, size_t n);
 int  talk_screen_answered(talk_screen *screen, bool interrupted);
 /* The line of state follows the levels, 0 to 1. Call about 20 times a second. */
 void talk_screen_levels(talk_screen *screen, float microphone, float voice);
+/* Others have written to the terminal: goes on below. */
+void talk_screen_continue(talk_screen *screen);
 void talk_screen_note(talk_screen *screen, const char *text);
 void talk_screen_close(talk_screen *screen);
 

@@ -262,6 +262,17 @@ class Terminal:
             n += len(self.read(end - time.monotonic()))
         return n
 
+    def by_lines(self):
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ICANON)
+
+    def shell(self):
+        """What a shell does with the terminal while the program is stopped."""
+        self.p.send_signal(signal.SIGSTOP)
+        os.waitpid(self.p.pid, os.WUNTRACED)
+        modes = termios.tcgetattr(self.slave)
+        modes[3] |= termios.ICANON | termios.ECHO
+        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+
     def key(self, key):
         os.write(self.master, key.encode())
 
@@ -287,6 +298,19 @@ class OnTerminal(Talking):
         self.addCleanup(os.close, t.master)
         t.wait_for("ready")
         return t
+
+    def test_keys_come_alone_after_a_stop_too(self):
+        t = self.start()
+        self.assertFalse(t.by_lines())
+        for _ in range(2):
+            t.shell()
+            self.assertTrue(t.by_lines())
+            t.p.send_signal(signal.SIGCONT)
+            t.wait_for("ready")             # the line of state is drawn anew
+            self.assertFalse(t.by_lines())
+        t.key("q")
+        self.assertEqual(t.p.wait(20), 0)
+        self.assertTrue(t.by_lines())
 
     def test_a_state_that_does_not_change_is_not_drawn_again(self):
         t = self.start()
