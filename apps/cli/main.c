@@ -4,6 +4,8 @@
 #include "options.h"
 #include "report.h"
 
+#include "../../src/base/cores.h"
+
 #include <omni.h>
 
 #include <stdio.h>
@@ -34,6 +36,22 @@ static int run_global(int argc, char **argv)
     return cli_stdout_flush();
 }
 
+/* Compute threads spin while they wait for each other: with more of them than processors an answer that took a tenth
+ * of a second may take a minute. */
+static void limit_threads(cli_args *args)
+{
+    static const cli_option_id ids[] = {CLI_THREADS, CLI_QUANTIZE_THREADS};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        cli_value *v = &args->option[ids[i]];
+        const int most = v->given ? om_processors() : 0;
+        if (!v->given || v->integer <= most) continue;
+        if (!cli_given(args, CLI_QUIET))
+            cli_note("--threads: found %lld, but this process may use %d processor%s; taking %d", v->integer, most,
+                     most == 1 ? "" : "s", most);
+        v->integer = most;
+    }
+}
+
 static int run_command(int argc, char **argv)
 {
     const cli_command *command = cli_command_find(argv[1]);
@@ -45,7 +63,10 @@ static int run_command(int argc, char **argv)
     }
     cli_args args;
     int rc = cli_args_read(command, argc - 2, argv + 2, &args);
-    if (rc == CLI_OK) rc = command->run(&args);
+    if (rc == CLI_OK) {
+        limit_threads(&args);
+        rc = command->run(&args);
+    }
     cli_args_free(&args);
     return rc;
 }

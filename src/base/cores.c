@@ -132,18 +132,38 @@ static int count_cores(const cpu_set_t *mask, int n_cpus)
     return n;
 }
 
+/* n, or what the quota and OM_MAX_THREADS leave of it. */
+static int within_limits(int n)
+{
+    int limit = om_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+
+    if (limit <= 0 || limit > OM_MAX_THREADS)
+        limit = OM_MAX_THREADS;
+    return n > limit ? limit : n > 0 ? n : 1;
+}
+
 int om_cores(void)
 {
-    int n_cpus, n, limit = om_cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    int n_cpus, n;
     cpu_set_t *mask = affinity(&n_cpus);
 
     if (!mask)
         return 1;
     n = count_cores(mask, n_cpus);
     om_free(mask);
-    if (limit > 0 && n > limit)
-        n = limit;
-    return n > 0 ? n : 1;
+    return within_limits(n);
+}
+
+int om_processors(void)
+{
+    int n_cpus, n;
+    cpu_set_t *mask = affinity(&n_cpus);
+
+    if (!mask)
+        return 1;
+    n = CPU_COUNT_S(CPU_ALLOC_SIZE((size_t)n_cpus), mask);
+    om_free(mask);
+    return within_limits(n);
 }
 
 #else
@@ -153,6 +173,11 @@ int om_cores(void)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
 
     return n > OM_MAX_THREADS ? OM_MAX_THREADS : n > 0 ? (int)n : 1;
+}
+
+int om_processors(void)
+{
+    return om_cores();
 }
 
 #endif

@@ -149,6 +149,24 @@ class Ask(unittest.TestCase):
     def test_f32_and_no_mmap(self):
         self.assertGreater(len(self.ask("-q", self.good, "--type", "f32", "--no-mmap").stdout), 2)
 
+    def test_not_more_threads_than_processors(self):
+        here = sorted(os.sched_getaffinity(0))
+        for cpus in (here, here[:1]):
+            def one(*args):
+                r = run(*args, threads=False, preexec_fn=lambda: os.sched_setaffinity(0, set(cpus)))
+                self.assertEqual(r.returncode, 0, r.stderr)
+                return r
+            asked = ["ask", "-m", self.model, "-n", "4", "--text", "hello"]
+            note = one(*asked, "-t", "512").stderr.decode().splitlines()[0]
+            taken = int(note.split()[-1])
+            self.assertLessEqual(taken, len(cpus))        # a quota may leave fewer
+            self.assertIn("omni: note: --threads: found 512", note)
+            self.assertIn(f" {taken} processor", note)
+            self.assertNotIn(b"threads", one(*asked, "-t", taken).stderr)
+            self.assertEqual(one(*asked, "-t", "512", "-q").stderr, b"")
+            r = one("bench", "-m", self.model, "-n", "4", "-r", "1", "--warmup", "0", "--json", "-t", "512", self.good)
+            self.assertEqual(events(r)[0]["threads"], taken)
+
     def test_info(self):
         r = run("info", self.model)
         self.assertEqual(r.returncode, 0, r.stderr)

@@ -8,6 +8,7 @@
 #include "base/weights.h"
 #include "unit/gguf_bytes.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -32,6 +33,25 @@ static void threads_default_to_the_cores(void **state)
     assert_int_equal(om_device_new(-1, false, &dev), OMNI_ERR_ARG);
     assert_int_equal(om_device_new(1 << 20, false, &dev), OMNI_ERR_ARG);
     assert_null(dev);
+}
+
+/* The threads of a service that may use one CPU are one. */
+static void processors_are_those_of_the_affinity_mask(void **state)
+{
+    cpu_set_t before, one;
+    size_t cpu = 0;
+
+    (void)state;
+    assert_true(om_processors() >= om_cores());
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    while (!CPU_ISSET(cpu, &before))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(om_processors(), 1);
+    assert_int_equal(om_cores(), 1);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
 static void write_text(const char *path, const char *text)
@@ -393,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_default_to_the_cores),
+        cmocka_unit_test(processors_are_those_of_the_affinity_mask),
         cmocka_unit_test(quotas_are_those_of_all_groups_above),
         cmocka_unit_test(graphs_are_computed_again_with_new_inputs),
         cmocka_unit_test(a_compute_can_be_cancelled),
