@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 typedef struct ask {
@@ -26,6 +27,16 @@ typedef struct ask {
     omni_end_reason reason;
 } ask;
 
+/* The suffix of another sound format; NULL: it has none of those. */
+static const char *foreign_suffix(const char *path)
+{
+    static const char *const others[] = {".mp3", ".flac", ".ogg", ".opus", ".m4a", ".aac"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof others / sizeof *others; i++)
+        if (strcasecmp(dot, others[i]) == 0) return dot;
+    return NULL;
+}
+
 static int check_usage(const cli_args *args)
 {
     const char *output = cli_text(args, CLI_OUTPUT, NULL);
@@ -35,6 +46,10 @@ static int check_usage(const cli_args *args)
         return cli_usage("ask: -o and --no-speech contradict each other");
     if (output && strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
         return cli_usage("ask: -o -: will not write samples to a terminal; pipe them, or give a file name");
+    const char *suffix = output ? foreign_suffix(output) : NULL;
+    if (suffix)
+        return cli_usage("ask: -o %s: found %s, but what is written is a WAV file; wanted a name like %.*s.wav", output, suffix,
+                         (int)(suffix - output), output);
     if (!output && (cli_given(args, CLI_PACKET) || cli_given(args, CLI_EARLY)))
         return cli_usage("ask: --%s is for the spoken answer: wanted -o with it", cli_given(args, CLI_PACKET) ? "packet" : "early-audio");
     bool piped = false;

@@ -42,6 +42,11 @@ class Ask(unittest.TestCase):
             self.assertIn(stage, r.stderr)
         self.assertEqual(self.ask("-q", self.good, "-o", out).stderr, b"")
 
+    def test_output_may_have_any_other_name(self):
+        for name in ("sound", "answer.mp3.wav", "b.sound", "mp3"):
+            self.ask(self.good, "-o", f"{self.dir}/{name}")
+            self.assertEqual(read_wav(f"{self.dir}/{name}")[0], 16000)
+
     def test_formats_mean_the_same(self):
         x = tone(1.0, 22050)
         wanted = None

@@ -136,6 +136,8 @@ class Tables(unittest.TestCase):
         self.refused("info", "-m", "a", "b", says=["-m a", "wanted one"])
         self.refused("ask", "--packet", "9", "q.wav", says=["--packet", "-o"])
         self.refused("ask", "--early-audio", "q.wav", says=["--early-audio", "-o"])
+        for name in ("a.mp3", "a.FLAC", "a.ogg", "a.opus", "a.m4a", "a.b.aac"):
+            self.refused("ask", "q.wav", "-o", name, says=[f"-o {name}", "a WAV file", f"{os.path.splitext(name)[0]}.wav"])
         self.refused("bench", "q.wav", "--seconds", "3", says=["--seconds", "q.wav"])
         self.refused("bench", "--serve", "ws://a", "--rpc", "b:1", says=["--rpc"])
         self.refused("talk", "--push-to-talk", "--silence", "300", says=["--silence", "contradict"])
