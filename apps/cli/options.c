@@ -99,8 +99,31 @@ static const cli_option *find_option(const cli_command *command, bool is_long, c
     return NULL;
 }
 
+/* The option of "-t1" or "-oanswer.wav", where a space is missing before *argument; NULL: it looks like no such thing. */
+static const cli_option *find_glued(const cli_command *command, const char *word, const char **argument)
+{
+    const cli_option *found = NULL;
+    size_t longest = 0;
+    for (size_t i = 0; word[1] != '-' && i < CLI_OPTION_COUNT; i++) {
+        const cli_option *o = &cli_options[i];
+        const size_t n = o->short_name ? strlen(o->short_name) : 0;
+        if (n <= longest || !o->argument || !cli_option_belongs(o, command) || strncmp(word + 1, o->short_name, n) != 0) continue;
+        const char *rest = word + 1 + n + (word[1 + n] == '=');
+        const bool number = o->kind == CLI_KIND_INTEGER || o->kind == CLI_KIND_REAL;
+        if (number ? !strchr("-0123456789", *rest) || !*rest : !strpbrk(rest, "./")) continue;
+        longest = n;
+        found = o;
+        *argument = rest;
+    }
+    return found;
+}
+
 static int bad_option(const cli_command *command, const char *word, const cli_option *nearest)
 {
+    const char *argument;
+    const cli_option *glued = find_glued(command, word, &argument);
+    if (glued)
+        return cli_usage("unknown option '%s'; wanted a space between option and argument: -%s %s", word, glued->short_name, argument);
     return cli_usage("unknown option '%s'; did you mean '--%s'? (omni %s --help lists them)", word,
                      nearest->long_name, command->name);
 }

@@ -99,6 +99,11 @@ class Tables(unittest.TestCase):
         self.refused("ask", "--ealry-audio", says=["--early-audio"])
         self.refused("bench", "-x", says=["-x"])
         self.refused("info", "--temp", "1", says=["--temp"])
+        for word, wanted in (("-t1", "-t 1"), ("-t=4", "-t 4"), ("-ngl99", "-ngl 99"), ("-n-1", "-n -1"), ("-oa.wav", "-o a.wav"),
+                             ("-mmodels/tiny", "-m models/tiny")):
+            self.refused("ask", word, "q.wav", says=[f"'{word}'", "a space", f": {wanted}\n"])
+        self.refused("ask", "-threads", "1", says=["--threads"])
+        self.refused("ask", "-model", "a/b", says=["--model"])
         self.refused("--frobnicate", says=["--frobnicate"])
         self.refused("ask", "--" + "x" * 500, says=["unknown option"])
 
