@@ -8,6 +8,7 @@
 
 #include <omni.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,14 @@ static int check_usage(const cli_args *args)
     return CLI_OK;
 }
 
+/* Words that were meant as a typed question: no file, and no name of one. */
+static bool looks_typed(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+    if (dot && dot[1] && !strchr(dot, ' ')) return false;
+    return strcmp(path, "-") != 0 && access(path, F_OK) != 0 && (errno == ENOENT || errno == ENAMETOOLONG);
+}
+
 /* All recordings are read before the model is loaded: a bad name costs nothing. */
 static int read_recordings(ask *a)
 {
@@ -69,6 +78,9 @@ static int read_recordings(ask *a)
     if (!a->recordings) return cli_error("out of memory");
     for (size_t i = 0; i < args->n_inputs; i++) {
         if (args->inputs[i].typed) continue;
+        if (looks_typed(args->inputs[i].text))
+            return cli_error("%s: %s; wanted a recording, or a typed question behind --text: omni ask --text \"...\"",
+                             args->inputs[i].text, strerror(errno));
         const int rc = cli_audio_read(args->inputs[i].text, &a->recordings[i]);
         if (rc != CLI_OK) return rc;
         if (!a->quiet) cli_audio_tell(&a->recordings[i]);

@@ -7,10 +7,12 @@
 
 #include "../../lab/pull/pull.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +47,18 @@ int cli_gpu_layers(const cli_args *args)
     return (int)cli_integer(args, CLI_GPU_LAYERS, rpc ? ALL_LAYERS : omni_model_default_params().n_gpu_layers);
 }
 
+/* The library says what is wrong inside of a folder; this, that it is none. */
+static int check_model_path(const char *path)
+{
+    static const char wanted[] = "wanted a model: a folder with NAME-TYPE.gguf and NAME-speech-TYPE.gguf, the path of the "
+                                 "former, or a name that omni pull has fetched";
+    const char *dot = strrchr(path, '.');
+    struct stat st;
+    if (stat(path, &st) != 0) return cli_error("%s: %s; %s", path, strerror(errno), wanted);
+    if (!S_ISDIR(st.st_mode) && (!dot || strcmp(dot, ".gguf") != 0)) return cli_error("%s: found another kind of file, %s", path, wanted);
+    return CLI_OK;
+}
+
 int cli_model_load(const cli_args *args, const char *path, omni_model **model)
 {
     char found[PATH_MAX + 64];
@@ -60,6 +74,10 @@ int cli_model_load(const cli_args *args, const char *path, omni_model **model)
     if (om_name_is(path) && access(path, F_OK) != 0) {
         if (om_pulled_find(path, &pulled) != OMNI_OK) return cli_library_error();
         path = pulled;
+    }
+    if (check_model_path(path) != CLI_OK) {
+        free(pulled);
+        return CLI_FAILED;
     }
     omni_model_params params = omni_model_default_params();
     params.rpc = cli_text(args, CLI_RPC, NULL);

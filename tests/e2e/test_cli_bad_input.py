@@ -55,6 +55,14 @@ class BadInput(unittest.TestCase):
         path = f"{self.dir}/none.wav"
         self.refused("ask", "-m", f"{self.dir}/model", path, "-o", f"{self.out}/a.wav", says=(path, "No such file"))
 
+    def test_typed_question_without_its_option(self):
+        model = f"{self.dir}/model"
+        for words in (["what", "is", "the", "capital"], ["What is the capital of France?"], ["Mr. Smith?"], ["Hello."]):
+            self.refused("ask", "-m", model, *words, says=(f"{words[0]}: No such file", '--text "..."'))
+        self.refused("ask", "-m", model, "why " * 100, says=("too long", '--text "..."'))
+        for name in ("none.wav", f"{self.dir}/none.flac"):
+            self.assertNotIn("--text", self.refused("ask", "-m", model, name, says=(name, "No such file")))
+
     def test_folder_as_recording(self):
         self.refused("ask", "-m", f"{self.dir}/model", self.dir, "-o", f"{self.out}/a.wav", says=(self.dir,))
 
@@ -99,7 +107,11 @@ class BadInput(unittest.TestCase):
         return folder
 
     def test_missing_model(self):
-        self.refused_model(f"{self.dir}/nowhere", f"{self.dir}/nowhere")
+        self.refused_model(f"{self.dir}/nowhere", f"{self.dir}/nowhere: No such file", "wanted a model: a folder", "omni pull")
+        self.refused_model("nowhere", "nowhere: No such file", "wanted a model: a folder", "omni pull")
+
+    def test_other_file_as_model(self):
+        self.refused_model(self.good, f"{self.good}: found another kind of file", "wanted a model: a folder", "omni pull")
 
     def test_folder_without_model(self):
         os.mkdir(f"{self.dir}/hollow")
