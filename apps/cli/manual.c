@@ -18,7 +18,7 @@ static const char *const exit_codes[][2] = {
     {"0", "done"},
     {"1", "failed; one line on standard error says what, where, what was found, what wanted, how to mend it"},
     {"2", "the command line was not understood"},
-    {"130", "stopped by Ctrl-C or another signal"},
+    {"130", "stopped by Ctrl-C or another signal (talk and serve, once they run: 0)"},
     {"141", "the reader of standard output went away"},
 };
 enum { N_CODES = sizeof exit_codes / sizeof *exit_codes };
