@@ -3,7 +3,7 @@
 
 #include "audio-memory.h"
 #include "base64.h"
-#include "realtime.h"
+#include "json-bounds.h"
 #include "sound.h"
 
 #include <stdio.h>
@@ -363,10 +363,11 @@ bool srv_chat_read(const srv *server, const char *text, size_t n, srv_chat_quest
 {
     *status = 400;
     *q = (srv_chat_question){.samples = NULL};
-    json_t *body = text && !srv_too_deep(text, n) ? json_loadb(text, n, 0, NULL) : NULL;
+    char why[JSON_ERROR_TEXT_LENGTH];
+    json_t *body = srv_json_load(text, n, 0, why);
     bool ok = json_is_object(body);
     if (ok) ok = read_body(server, body, q, t, status);
-    else srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object.");
+    else srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object: %s.", body ? "it is an array" : why);
     json_decref(body);
     if (!ok) srv_chat_question_free(q);
     return ok;

@@ -1,6 +1,7 @@
 /* ephemeral: see ephemeral.h. Of a key only its digest is kept. */
 #include "ephemeral.h"
 
+#include "json-bounds.h"
 #include "realtime.h"
 #include "settings.h"
 
@@ -100,12 +101,14 @@ static enum MHD_Result refuse(srv_request *r, const srv_trouble *t)
     return srv_refuse(r, 400, "invalid_request_error", t->code, t->param[0] ? t->param : NULL, t->message);
 }
 
-/* An object, also for an empty body; NULL: it is none. */
-static json_t *read_body(const srv_request *r)
+/* An object, also for an empty body; NULL after filling *t. */
+static json_t *read_body(const srv_request *r, srv_trouble *t)
 {
+    char why[JSON_ERROR_TEXT_LENGTH];
     if (r->n == 0) return json_object();
-    json_t *body = srv_too_deep(r->body, r->n) ? NULL : json_loadb(r->body, r->n, 0, NULL);
+    json_t *body = srv_json_load(r->body, r->n, 0, why);
     if (json_is_object(body)) return body;
+    srv_trouble_set(t, NULL, NULL, "The body could not be read as a JSON object: %s.", body ? "it is an array" : why);
     json_decref(body);
     return NULL;
 }
@@ -182,12 +185,11 @@ enum MHD_Result srv_client_secrets(srv_request *r)
     srv_trouble t = {.code = NULL};
     double seconds = STANDARD_SECONDS;
     bool transcription = false, ok = false;
-    json_t *body = read_body(r), *none = json_object();
+    json_t *body = read_body(r, &t), *none = json_object();
     const json_t *session = body ? json_object_get(body, "session") : NULL;
     if (!session || json_is_null(session)) session = none;
-    if (!body) srv_trouble_set(&t, NULL, NULL, "The body could not be read as a JSON object.");
-    else if (!json_is_object(session)) srv_trouble_set(&t, "invalid_type", "session", "Invalid type for 'session': expected an object.");
-    else ok = read_expiry(body, &seconds, &t) && read_type(session, &transcription, &t);
+    if (body && !json_is_object(session)) srv_trouble_set(&t, "invalid_type", "session", "Invalid type for 'session': expected an object.");
+    else ok = body && read_expiry(body, &seconds, &t) && read_type(session, &transcription, &t);
     const enum MHD_Result rc = ok ? mint(r, session, false, transcription, seconds) : refuse(r, &t);
     json_decref(none);
     json_decref(body);
@@ -197,8 +199,7 @@ enum MHD_Result srv_client_secrets(srv_request *r)
 static enum MHD_Result beta_sessions(srv_request *r, bool transcription)
 {
     srv_trouble t = {.code = NULL};
-    json_t *body = read_body(r);
-    if (!body) srv_trouble_set(&t, NULL, NULL, "The body could not be read as a JSON object.");
+    json_t *body = read_body(r, &t);
     const enum MHD_Result rc = body ? mint(r, body, true, transcription, STANDARD_SECONDS) : refuse(r, &t);
     json_decref(body);
     return rc;

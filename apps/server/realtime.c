@@ -1,4 +1,5 @@
 /* realtime: see realtime.h. Greeting, parsing, the handlers' table, sending. */
+#include "json-bounds.h"
 #include "realtime-state.h"
 
 #include <stdio.h>
@@ -253,36 +254,17 @@ static bool dispatch(srv_realtime *rt, const json_t *event, srv_trouble *t)
     return false;
 }
 
-bool srv_too_deep(const char *text, size_t n)
-{
-    int depth = 0;
-    bool string = false;
-    for (size_t i = 0; i < n; i++) {
-        if (string) {
-            if (text[i] == '\\') i++;
-            else if (text[i] == '"') string = false;
-        } else if (text[i] == '"') {
-            string = true;
-        } else if (text[i] == '{' || text[i] == '[') {
-            if (++depth > SRV_JSON_DEPTH) return true;
-        } else if (text[i] == '}' || text[i] == ']') {
-            depth--;
-        }
-    }
-    return false;
-}
-
 void srv_realtime_message(srv_realtime *rt, const char *text, size_t n, bool binary)
 {
     srv_trouble t = {.code = NULL};
-    json_error_t error;
+    char why[JSON_ERROR_TEXT_LENGTH];
     if (!rt->seat) return;
     rt->event_id = NULL;
     srv_realtime_drain(rt);     /* what the engine did before comes before */
-    json_t *event = binary || srv_too_deep(text, n) ? NULL : json_loadb(text, n, JSON_DECODE_ANY, &error);
+    json_t *event = binary ? NULL : srv_json_load(text, n, JSON_DECODE_ANY, why);
     bool ok;
     if (binary) ok = srv_trouble_set(&t, "invalid_event", NULL, "Binary frames carry no events here; send JSON as text.");
-    else if (!event) ok = srv_trouble_set(&t, "invalid_json", NULL, "The event could not be read as JSON.");
+    else if (!event) ok = srv_trouble_set(&t, "invalid_json", NULL, "The event could not be read as JSON: %s.", why);
     else if (!json_is_object(event)) ok = srv_trouble_set(&t, "invalid_event", NULL, "An event is a JSON object, not %s.", srv_json_kind(event));
     else ok = dispatch(rt, event, &t);
     if (!ok) srv_emit_trouble(rt, &t);

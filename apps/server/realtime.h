@@ -17,9 +17,6 @@ bool srv_realtime_full(const srv_realtime *rt);             /* more than SRV_ENG
 void srv_realtime_tick(srv_realtime *rt, double now);
 void srv_realtime_goodbye(srv_realtime *rt);                /* ends what runs: the server goes */
 
-/* jansson bounds nesting only at 2048 levels; ours is lower, and told before memory is spent. */
-bool srv_too_deep(const char *text, size_t n);
-
 /* A session as its dialect shows it, new. */
 json_t *srv_session_show(const srv *server, const json_t *settings, bool beta, bool transcription, const char *id, long long expires);
 

@@ -1,8 +1,8 @@
 /* tools: see tools.h. */
 #include "tools.h"
 
+#include "json-bounds.h"
 #include "limits.h"
-#include "realtime.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -232,7 +232,7 @@ static char *print_arguments(const json_t *given)
 {
     json_t *read = NULL;
     const char *words = json_string_value(given);
-    if (words && !srv_too_deep(words, json_string_length(given))) given = read = json_loads(words, 0, NULL);
+    if (words && !srv_json_excess(words, json_string_length(given))) given = read = json_loads(words, 0, NULL);
     else if (!given || json_is_null(given)) given = read = json_object();
     char *text = json_is_object(given) ? json_dumps(given, PRINT) : NULL;
     json_decref(read);
@@ -271,7 +271,7 @@ static bool read_calls(const json_t *offered, const char *text, size_t n, bool l
 static size_t read_all(const json_t *offered, const char *text, size_t n, json_t *calls)
 {
     size_t at = skip(text, n, 0, space);
-    if (srv_too_deep(text, n) || at == n) return 0;
+    if (srv_json_excess(text, n) || at == n) return 0;
     if (text[at] == '[') {
         const bool ok = read_calls(offered, text, n, true, &at, calls);
         return ok ? skip(text, n, at, space) : at;

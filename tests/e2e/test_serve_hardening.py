@@ -63,6 +63,20 @@ class Hardening(Case):
         c.frame(1, b'{"type":"nope","type":"input_audio_buffer.clear"}')
         c.until("input_audio_buffer.cleared")
 
+    def test_157_many_values_are_refused_before_they_are_kept(self):
+        c, before = self.connect(), self.server.rss()
+        for values in ("{}," * (8 << 20 >> 2), "0," * (8 << 20 >> 1)):
+            many = '{"type":"x","a":[' + values + "0]}"
+            for _ in range(4):
+                c.frame(1, many.encode())
+                self.assertEqual(c.until("error")["error"]["code"], "invalid_json")
+            self.assertIn("too many values", c.events[-1]["error"]["message"])
+            for path in ("/v1/chat/completions", "/v1/realtime/client_secrets"):
+                status, _, body = self.server.request("POST", path, many)
+                self.assertEqual((status, json.loads(body)["error"]["type"]), (400, "invalid_request_error"))
+        self.assertLess(self.server.rss() - before, 60 << 20)
+        c.session()
+
     def test_159_a_receiver_that_stops_reading_is_dropped_alone(self):
         c, other = self.connect(), self.connect()
         c.append(bytes(480000), chunk=480000)
