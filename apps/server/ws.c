@@ -204,6 +204,7 @@ void srv_socket_close(srv_socket *s, int code, const char *reason)
     snprintf(s->close_reason, sizeof s->close_reason, "%s", reason);
     s->closed = srv_now();
     s->counted = true;
+    wslay_event_config_set_no_buffering(s->ws, 1);      /* until its close comes, what it sends is read and nobody's */
     srv_count(s->server->metrics, SRV_CLOSES, code_name(code), 1);
 }
 

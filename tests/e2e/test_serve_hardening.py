@@ -250,6 +250,16 @@ class Doors(unittest.TestCase):
             self.assertEqual(server.request("GET", "/v1/models")[0], 401)
             self.assertEqual(server.request("GET", "/v1/models", headers={"Authorization": "Bearer " + KEY})[0], 200)
 
+    def test_of_a_refused_socket_nothing_is_kept(self):
+        with Server("--api-key", KEY) as server:
+            before, doors = server.rss(), []
+            for _ in range(6):      # all but the last byte of a frame
+                doors.append(Socket(server, key="no"))
+                doors[-1].sock.sendall(b"\x81\xff" + (20 << 20).to_bytes(8, "big") + bytes(4) + b"x" * ((20 << 20) - 1))
+            self.assertLess(server.rss() - before, 30 << 20)
+            for c in doors:         # what was sent meanwhile hides neither the reason nor the close
+                self.assertEqual(self.closed(c), ("invalid_api_key", 3000, "invalid_request_error.invalid_api_key"))
+
     def test_keys_are_compared_whole(self):
         key = "k" * 511
         with Server("--api-key", key) as server:
