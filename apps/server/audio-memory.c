@@ -104,22 +104,52 @@ bool srv_audio_read(void *bytes, size_t n, int format, double most, float **samp
     return false;
 }
 
-char *srv_audio_write(int format, const float *samples, size_t n, int hz, size_t *n_bytes)
+/* ---- writing ------------------------------------------------------------------------------------ */
+
+struct srv_audio_writer {
+    SNDFILE *file;
+    memory_file memory;
+};
+
+srv_audio_writer *srv_audio_begin(int format, int hz)
 {
     static const int formats[] = {
         [SRV_FILE_WAV] = SF_FORMAT_WAV | SF_FORMAT_PCM_16, [SRV_FILE_FLAC] = SF_FORMAT_FLAC | SF_FORMAT_PCM_16,
         [SRV_FILE_MP3] = SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, [SRV_FILE_OPUS] = SF_FORMAT_OGG | SF_FORMAT_OPUS};
-    memory_file f = {.bytes = NULL};
     SF_INFO info = {.samplerate = hz, .channels = 1, .format = formats[format]};
-    SNDFILE *file = sf_open_virtual(&io, SFM_WRITE, &info, &f);
-    if (!file) return NULL;
-    sf_command(file, SFC_SET_CLIPPING, NULL, SF_TRUE);
-    const bool ok = sf_writef_float(file, samples, (sf_count_t)n) == (sf_count_t)n;
-    sf_close(file);
-    if (!ok || f.failed) {
-        free(f.bytes);
-        return NULL;
+    srv_audio_writer *w = calloc(1, sizeof *w);
+    if (w) w->file = sf_open_virtual(&io, SFM_WRITE, &info, &w->memory);
+    if (w && w->file) {
+        sf_command(w->file, SFC_SET_CLIPPING, NULL, SF_TRUE);
+        return w;
     }
-    *n_bytes = (size_t)f.n;
-    return f.bytes ? f.bytes : calloc(1, 1);
+    srv_audio_drop(w);
+    return NULL;
+}
+
+bool srv_audio_put(srv_audio_writer *w, const float *samples, size_t n)
+{
+    return sf_writef_float(w->file, samples, (sf_count_t)n) == (sf_count_t)n && !w->memory.failed;
+}
+
+char *srv_audio_end(srv_audio_writer *w, size_t *n_bytes)
+{
+    char *bytes = NULL;
+    const bool ok = sf_close(w->file) == 0 && !w->memory.failed;
+    w->file = NULL;
+    if (ok) {
+        bytes = w->memory.bytes ? w->memory.bytes : calloc(1, 1);
+        *n_bytes = (size_t)w->memory.n;
+        w->memory.bytes = NULL;
+    }
+    srv_audio_drop(w);
+    return bytes;
+}
+
+void srv_audio_drop(srv_audio_writer *w)
+{
+    if (!w) return;
+    if (w->file) sf_close(w->file);
+    free(w->memory.bytes);
+    free(w);
 }

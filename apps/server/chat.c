@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { DELTA_BYTES = 9600, HZ = 24000 };
+
+static const double round_seconds = 0.02;   /* for encoding sound, before others have their turn */
 
 struct srv_chat {
     srv_chat *next;
@@ -27,7 +30,8 @@ struct srv_chat {
     srv_rate *rate;
     srv_bytes held;                 /* what may be calls of functions: only the end shows it */
     json_t *calls;                  /* what it was then, as message.tool_calls; NULL: something else */
-    srv_bytes text, audio;          /* the answer; audio: pcm16, or floats at 24 kHz for a container */
+    srv_bytes text, audio;          /* the answer; audio: pcm16, or at the end the container */
+    srv_audio_writer *file;         /* the container, until then; NULL: none wanted, or no sound came yet */
     size_t n_sent;                  /* bytes of audio */
     srv_bytes out;                  /* events of a stream */
     size_t out_at;
@@ -141,26 +145,41 @@ static void settle_held(srv_chat *c, bool whole)
     json_decref(calls);
 }
 
-static void take_sound(srv_chat *c, const float *samples, size_t n, bool finish)
+static bool encode_raw(srv_chat *c, const float *samples, size_t n)
 {
-    const float *out;
-    size_t n_out;
-    if (!c->question.speech) return;
+    uint8_t *bytes = malloc(n * 2 + 1);
+    if (bytes) srv_sound_encode(SRV_PCM16, samples, n, bytes);
+    const bool ok = bytes && srv_bytes_add(&c->audio, bytes, n * 2);
+    free(bytes);
+    return ok;
+}
+
+/* A container without any sound is one, too. */
+static bool encode(srv_chat *c, const float *samples, size_t n, bool finish)
+{
+    if (c->question.container == SRV_RAW) return encode_raw(c, samples, n);
+    if (!c->file) c->file = srv_audio_begin((int)c->question.container, HZ);
+    if (!c->file || (n && !srv_audio_put(c->file, samples, n))) return false;
+    if (!finish) return true;
+    c->audio.at = (uint8_t *)srv_audio_end(c->file, &c->audio.n);
+    c->file = NULL;
+    return c->audio.at != NULL;
+}
+
+/* false: the answer can not be given in what was asked for. */
+static bool take_sound(srv_chat *c, const float *samples, size_t n, bool finish)
+{
+    const float *out = NULL;
+    size_t n_out = 0;
+    if (!c->question.speech) return true;
     if (!c->rate && n) c->rate = srv_rate_new(c->server->info->sample_rate_out, HZ);
-    if (!c->rate || !srv_rate_run(c->rate, samples, n, finish, &out, &n_out)) return;
+    if (c->rate ? !srv_rate_run(c->rate, samples, n, finish, &out, &n_out) : n > 0) return false;
     if (!c->sounded && n_out) srv_note_ttfa(c->server->metrics, srv_now(), srv_now() - c->asked);
     c->sounded |= n_out > 0;
     srv_count(c->server->metrics, SRV_AUDIO_OUT, "", (double)n_out * 1000.0 / HZ);
-    if (c->question.container != SRV_RAW) {
-        srv_bytes_add(&c->audio, out, n_out * sizeof *out);
-        return;
-    }
-    uint8_t *bytes = malloc(n_out * 2 + 1);
-    if (!bytes) return;
-    srv_sound_encode(SRV_PCM16, out, n_out, bytes);
-    srv_bytes_add(&c->audio, bytes, n_out * 2);
-    free(bytes);
+    if (!encode(c, out, n_out, finish)) return false;
     if (c->question.stream) put_sound(c, finish);
+    return true;
 }
 
 static const char *failure_kind(const srv_chat *c)
@@ -207,15 +226,17 @@ static void end(srv_chat *c, const char *finish, const char *why)
     if (c->question.stream) finish_stream(c);
 }
 
+static const char no_sound[] = "the speech could not be encoded as audio.format wants it";
+
 static void take_event(srv_chat *c, const omni_event *event)
 {
     if (event->type == OMNI_EVENT_TEXT) take_text(c, event->text, event->n_text);
-    if (event->type == OMNI_EVENT_AUDIO) take_sound(c, event->audio, event->n_audio, false);
+    if (event->type == OMNI_EVENT_AUDIO && !take_sound(c, event->audio, event->n_audio, false)) end(c, NULL, no_sound);
     if (event->type == OMNI_EVENT_END) {
         const bool whole = event->reason == OMNI_END_STOP;
-        take_sound(c, NULL, 0, true);
         settle_held(c, whole);
-        end(c, !whole ? "length" : c->calls ? "tool_calls" : "stop", NULL);
+        const bool ok = c->calls || take_sound(c, NULL, 0, true);
+        end(c, !ok ? NULL : !whole ? "length" : c->calls ? "tool_calls" : "stop", no_sound);
     }
     if (event->type == OMNI_EVENT_FAILED) {
         c->too_long = event->status == OMNI_ERR_LIMIT;
@@ -245,22 +266,34 @@ static bool begin(srv_chat *c)
     return true;
 }
 
+/* There may be more to take when all others have had their turn. */
+static void wake_again(const srv *server)
+{
+    const uint64_t one = 1;
+    if (write(server->wake_fd, &one, sizeof one) < 0) return;    /* full: it is awake */
+}
+
+/* Each of them takes an event at least, so that nobody is kept waiting by one whose sound takes long to encode. */
 void srv_chats_drain(srv *server)
 {
     srv_failure failure;
     omni_event event;
-    bool any = false;
+    const double until = srv_now() + round_seconds;
+    bool any = false, late = false;
     for (srv_chat *c = server->chats; c; c = c->next) {
         if (!c->begun && begin(c)) server->n_waiting--;
         if (!c->begun) break;       /* first come, first served */
-        while (!c->done && c->out.n - c->out_at < SRV_SEND_PAUSE_BYTES && srv_seat_event(c->seat, &event)) {
+        for (bool next = true; next && !c->done && c->out.n - c->out_at < SRV_SEND_PAUSE_BYTES && srv_seat_event(c->seat, &event);) {
             any = true;
             take_event(c, &event);
+            next = srv_now() < until;
+            late |= !next;
         }
         if (!c->done && srv_seat_failure(c->seat, &failure)) end(c, NULL, failure.text);
         if (c->done || (c->question.stream && c->out.n > c->out_at)) wake(c);
     }
     if (any) srv_worker_kick(server->worker);
+    if (late) wake_again(server);
 }
 
 /* Nobody wants the answer any more: its slot, or its place in the line, is the next one's. */
@@ -377,27 +410,23 @@ enum MHD_Result srv_chat_begin(srv_request *r)
     return MHD_YES;
 }
 
-/* The speech as base64 in the wanted container; malloc'ed. */
-static char *speech_text(const srv_chat *c)
+/* The speech as base64; NULL: out of memory. */
+static json_t *speech_json(const srv_chat *c)
 {
-    size_t n = c->audio.n;
-    char *file = NULL;
-    const uint8_t *bytes = c->audio.at;
-    if (c->question.container != SRV_RAW) {
-        file = srv_audio_write((int)c->question.container, (const float *)(const void *)c->audio.at, n / sizeof(float), HZ, &n);
-        if (!file) return NULL;
-        bytes = (const uint8_t *)file;
-    }
-    char *text = malloc(srv_base64_letters(n) + 1);
-    if (text) srv_base64_encode(bytes, n, text);
-    free(file);
-    return text;
+    const size_t n = srv_base64_letters(c->audio.n);
+    char *text = malloc(n + 1);
+    if (text) srv_base64_encode(c->audio.at, c->audio.n, text);
+    json_t *data = text ? json_stringn_nocheck(text, n) : NULL;
+    free(text);
+    return data;
 }
 
 enum MHD_Result srv_chat_answer(srv_request *r)
 {
     srv_chat *c = r->chat;
     if (!c->finish) return srv_refuse(r, c->too_long ? 400 : 500, failure_kind(c), failure_code(c), c->too_long ? "messages" : NULL, c->why);
+    json_t *data = c->question.speech && !c->calls ? speech_json(c) : json_null();
+    if (!data) return srv_refuse(r, 500, "server_error", "engine_error", NULL, "out of memory");
     json_t *words = json_stringn(c->text.n ? (const char *)c->text.at : "", c->text.n);
     json_t *message = json_pack("{s:s, s:n, s:[]}", "role", "assistant", "refusal", "annotations");
     if (c->calls) {
@@ -405,11 +434,9 @@ enum MHD_Result srv_chat_answer(srv_request *r)
         json_object_set_new(message, "content", json_null());
         json_object_set(message, "tool_calls", c->calls);
     } else if (c->question.speech) {
-        char *data = speech_text(c);
         json_object_set_new(message, "content", json_null());
-        json_object_set_new(message, "audio", json_pack("{s:s, s:s, s:I, s:o}", "id", c->audio_id, "data", data ? data : "",
+        json_object_set_new(message, "audio", json_pack("{s:s, s:o, s:I, s:o}", "id", c->audio_id, "data", data,
                                                         "expires_at", (json_int_t)expiry(c), "transcript", words));
-        free(data);
     } else {
         json_object_set_new(message, "content", words);
     }
@@ -432,6 +459,7 @@ void srv_chat_gone(srv_chat *c)
     c->asleep = false;
     abandon(c);
     srv_rate_free(c->rate);
+    srv_audio_drop(c->file);
     srv_chat_question_free(&c->question);
     json_decref(c->calls);
     free(c->held.at);

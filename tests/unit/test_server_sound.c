@@ -1,12 +1,14 @@
-/* Bytes of clients: base64 in both directions, G.711, resampling that does not depend on how the input was cut. */
+/* Bytes of clients: base64 in both directions, G.711, resampling and files that do not depend on how the sound was cut. */
 #include "unit/cmocka_all.h"
 
+#include "../apps/server/audio-memory.h"
 #include "../apps/server/base64.h"
 #include "../apps/server/sound.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void base64_comes_back(void **state)
 {
@@ -140,12 +142,75 @@ static void resampling_holds_little_back(void **state)
     }
 }
 
+enum { HZ = 24000, SECONDS = 20 };
+
+static float *noise(void)
+{
+    float *x = malloc(HZ * SECONDS * sizeof *x);
+    unsigned random = 1;
+    assert_non_null(x);
+    for (int i = 0; i < HZ * SECONDS; i++) {
+        random = random * 1664525u + 1013904223u;
+        x[i] = 0.3f * sinf((float)i * 0.05f) + (float)(random >> 16) / 65536.0f * 0.1f;
+    }
+    return x;
+}
+
+static char *file_of(int format, const float *x, size_t n, size_t step, size_t *n_bytes)
+{
+    srv_audio_writer *w = srv_audio_begin(format, HZ);
+    assert_non_null(w);
+    for (size_t at = 0; at < n; at += step) assert_true(srv_audio_put(w, x + at, n - at < step ? n - at : step));
+    char *file = srv_audio_end(w, n_bytes);
+    assert_non_null(file);
+    return file;
+}
+
+static void files_do_not_depend_on_cuts(void **state)
+{
+    (void)state;
+    float *x = noise();
+    for (int format = SRV_FILE_WAV; format <= SRV_FILE_OPUS; format++) {
+        size_t n, m;
+        char *whole = file_of(format, x, HZ * SECONDS, HZ * SECONDS, &n), *pieces = file_of(format, x, HZ * SECONDS, 997, &m);
+        assert_int_equal(n, m);
+        if (format != SRV_FILE_OPUS) assert_memory_equal(whole, pieces, n);     /* its stream has a random number */
+        free(whole);
+        free(pieces);
+        free(file_of(format, x, 0, 1, &n));     /* of nothing, too */
+        assert_int_equal(n > 0, format == SRV_FILE_WAV || format == SRV_FILE_OPUS);
+    }
+    free(x);
+}
+
+/* All clients wait meanwhile: the end of a long answer must not cost what all of it does. */
+static void files_are_encoded_as_sound_comes(void **state)
+{
+    (void)state;
+    float *x = noise();
+    for (int format = SRV_FILE_MP3; format <= SRV_FILE_OPUS; format++) {
+        size_t n;
+        const clock_t start = clock();
+        srv_audio_writer *w = srv_audio_begin(format, HZ);
+        assert_non_null(w);
+        for (int at = 0; at < HZ * SECONDS; at += HZ / 10) assert_true(srv_audio_put(w, x + at, HZ / 10));
+        const clock_t put = clock();
+        free(srv_audio_end(w, &n));
+        assert_true(n > 10000);
+        assert_true(clock() - put < (put - start) / 4);
+    }
+    free(x);
+    srv_audio_drop(srv_audio_begin(SRV_FILE_OPUS, HZ));     /* given up */
+    srv_audio_drop(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_comes_back),  cmocka_unit_test(base64_known_answers),
         cmocka_unit_test(g711_is_consistent), cmocka_unit_test(pcm_is_exact),
         cmocka_unit_test(resampling_does_not_depend_on_cuts), cmocka_unit_test(resampling_holds_little_back),
+        cmocka_unit_test(files_do_not_depend_on_cuts), cmocka_unit_test(files_are_encoded_as_sound_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
