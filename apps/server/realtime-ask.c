@@ -197,6 +197,7 @@ bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *
     else if (check_create(rt, given, &side, t))
         settings = srv_settings_change(rt->settings, given, rt->beta, "response", " conversation metadata input ", t);
     const json_t *input = settings ? json_object_get(given, "input") : NULL;
+    if (json_is_null(input)) input = NULL;      /* as if it were not there */
     ok = settings && (!input || read_input(rt, input, &q, t));
     if (!ok && !strstr(t->message, "response.create")) {
         const srv_trouble was = *t;

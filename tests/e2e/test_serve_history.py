@@ -161,8 +161,9 @@ class History(Case):
         self.assertEqual(ask([message("user", QUESTION), message("assistant", answer), message("user", NEXT)]), lived)
         self.assertEqual(ask([{"type": "item_reference", "id": i} for i in ids] + [message("user", NEXT)]), lived)
         c.say(NEXT)                 # without a list it is the conversation
-        beside = c.respond(conversation="none", output_modalities=["text"])
-        self.assertEqual(beside["usage"]["input_tokens"], lived)
+        for more in ({}, {"input": None}):
+            beside = c.respond(conversation="none", output_modalities=["text"], **more)
+            self.assertEqual(beside["usage"]["input_tokens"], lived)
         self.assertEqual(c.respond(output_modalities=["text"])["usage"]["input_tokens"], lived)
 
     # ---- chat completions
