@@ -76,19 +76,23 @@ static bool read_audio(const srv *server, const json_t *part, const char *path, 
 
 /* ---- messages ----------------------------------------------------------------------------------- */
 
-/* hear: false: what was spoken here is not needed, nor looked at. */
-static bool read_part(const srv *server, const json_t *part, const char *path, bool hear, srv_chat_question *q, FILE *words, srv_trouble *t)
+/* hear: false: what was spoken here is not needed, nor looked at. answer: the assistant's, which may have declined one. */
+static bool read_part(const srv *server, const json_t *part, const char *path, bool hear, bool answer, srv_chat_question *q, FILE *words, srv_trouble *t)
 {
     char inner[200];
+    const char *member = "text";
     if (!json_is_object(part)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected an object.", path);
     const json_t *type = srv_member(part, path, "type", JSON_STRING, t);
     if (!type) return false;
     if (strcmp(json_string_value(type), "input_audio") == 0) return !hear || read_audio(server, part, path, q, t);
-    if (strcmp(json_string_value(type), "text") != 0) {
+    if (answer && strcmp(json_string_value(type), "refusal") == 0) {
+        member = "refusal";
+    } else if (strcmp(json_string_value(type), "text") != 0) {
         snprintf(inner, sizeof inner, "%.150s.type", path);
-        return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. Supported values are: 'text' and 'input_audio'.", json_string_value(type));
+        return srv_trouble_set(t, "invalid_value", inner, "Invalid value: '%.40s'. Supported values are: %s.", json_string_value(type),
+                               answer ? "'text' and 'refusal'" : "'text' and 'input_audio'");
     }
-    const json_t *text = srv_member(part, path, "text", JSON_STRING, t);
+    const json_t *text = srv_member(part, path, member, JSON_STRING, t);
     if (text) fprintf(words, "%s%s", ftell(words) > 0 ? " " : "", json_string_value(text));
     return text != NULL;
 }
@@ -99,8 +103,9 @@ static bool is_spoken(const json_t *part)
     return type && strcmp(type, "input_audio") == 0;
 }
 
-/* What a message says: *text malloc'ed, samples in q when it is spoken: of several recordings the last one. */
-static bool read_content(const srv *server, const json_t *content, const char *path, bool hear, srv_chat_question *q, char **text, srv_trouble *t)
+/* What a message says: *text malloc'ed, samples in q when it is spoken: of several recordings the last one. hear, answer: as
+ * in read_part. */
+static bool read_content(const srv *server, const json_t *content, const char *path, bool hear, bool answer, srv_chat_question *q, char **text, srv_trouble *t)
 {
     char inner[200];
     size_t size = 0, last = 0, i;
@@ -116,7 +121,7 @@ static bool read_content(const srv *server, const json_t *content, const char *p
         if (is_spoken(part)) last = i;
     json_array_foreach(content, i, part) {
         snprintf(inner, sizeof inner, "%.150s[%zu]", path, i);
-        ok = ok && read_part(server, part, inner, hear && i == last, q, words, t);
+        ok = ok && read_part(server, part, inner, hear && i == last, answer, q, words, t);
     }
     fclose(words);
     return ok && (*text || srv_trouble_set(t, NULL, NULL, "out of memory"));
@@ -157,7 +162,7 @@ static const json_t *calls_of(const srv *server, const json_t *message)
     return json_is_null(calls) || (json_is_array(calls) && json_array_size(calls) == 0) ? NULL : calls;
 }
 
-/* The text of an earlier answer: its calls, its content, or what was said under audio.id. *text is malloc'ed. */
+/* The text of an earlier answer: its calls, its content, its refusal, or what was said under audio.id. *text is malloc'ed. */
 static bool read_answer(const srv *server, const json_t *message, const char *path, srv_chat_question *q, char **text, srv_trouble *t)
 {
     char inner[200];
@@ -166,9 +171,10 @@ static bool read_answer(const srv *server, const json_t *message, const char *pa
     snprintf(inner, sizeof inner, "%.150s.tool_calls", path);
     if (calls) return read_calls(calls, inner, text, t);
     snprintf(inner, sizeof inner, "%.150s.content", path);
-    if (content && !json_is_null(content)) return read_content(server, content, inner, false, q, text, t);
+    if (content && !json_is_null(content)) return read_content(server, content, inner, false, true, q, text, t);
     *text = NULL;
-    if (!audio || json_is_null(audio)) return (*text = strdup("")) != NULL;
+    const char *refusal = json_string_value(json_object_get(message, "refusal"));
+    if (!audio || json_is_null(audio)) return (*text = strdup(refusal ? refusal : "")) != NULL;
     snprintf(inner, sizeof inner, "%.150s.audio", path);
     const json_t *id = json_is_object(audio) ? srv_member(audio, inner, "id", JSON_STRING, t) : NULL;
     if (!json_is_object(audio)) return srv_trouble_set(t, "invalid_type", inner, "Invalid type for '%s': expected an object.", inner);
@@ -242,7 +248,7 @@ static bool read_message(const srv *server, const json_t *message, size_t i, boo
         const json_t *content = json_object_get(message, "content");
         snprintf(path, sizeof path, "messages[%zu].content", i);
         if (!content) return srv_trouble_set(t, "missing_required_parameter", path, "Missing required parameter: '%s'.", path);
-        ok = read_content(server, content, path, last && has_role(message, "user"), q, &text, t);
+        ok = read_content(server, content, path, last && has_role(message, "user"), false, q, &text, t);
         if (ok && has_role(message, "tool")) ok = name_output(message, calls, &text, t);
         if (ok) ok = srv_past_ask(&q->past, text) || srv_trouble_set(t, NULL, NULL, "out of memory");
     }

@@ -188,6 +188,18 @@ class History(Case):
         e = self.chat(user(QUESTION), {"role": "assistant", "audio": {"id": "audio_nope"}}, user(NEXT), status=400)["error"]
         self.assertEqual((e["code"], e["param"]), ("invalid_value", "messages[1].audio.id"))
 
+    def test_134_a_refusal_is_an_answer(self):
+        user = lambda text: {"role": "user", "content": text}
+        tokens = lambda **answer: self.chat(user(QUESTION), dict({"role": "assistant"}, **answer), user(NEXT))["usage"]["prompt_tokens"]
+        said = tokens(content="i will not say that")
+        self.assertEqual(tokens(content=[{"type": "refusal", "refusal": "i will not say that"}]), said)
+        self.assertEqual(tokens(content=[{"type": "text", "text": "i will"}, {"type": "refusal", "refusal": "not say that"}]), said)
+        self.assertEqual(tokens(content=None, refusal="i will not say that"), said)
+        part = [{"type": "refusal", "refusal": "no"}]
+        for messages, param in ((({"role": "user", "content": part},), "messages[0].content[0].type"),
+                                ((user(QUESTION), {"role": "assistant", "content": [{"type": "refusal"}]}, user(NEXT)), "messages[1].content[0].refusal")):
+            self.assertEqual(self.chat(*messages, status=400)["error"]["param"], param)
+
     def test_134_an_earlier_spoken_question_leaves_its_answer(self):
         part = {"type": "input_audio", "input_audio": {"data": base64.b64encode(self.voice).decode(), "format": "pcm16"}}
         spoken = {"role": "user", "content": [part]}
