@@ -284,12 +284,48 @@ static bool read_messages(const srv *server, const json_t *body, srv_chat_questi
 
 /* ---- the rest -------------------------------------------------------------------------------------- */
 
+/* A member that is true or false; missing or null is false. path: where object is, "" at the top. */
+static bool read_flag(const json_t *object, const char *path, const char *name, bool *out, srv_trouble *t)
+{
+    char inner[100];
+    const json_t *v = json_object_get(object, name);
+    *out = json_is_true(v);
+    if (!v || json_is_null(v) || json_is_boolean(v)) return true;
+    snprintf(inner, sizeof inner, "%s%s%s", path, *path ? "." : "", name);
+    return srv_trouble_set(t, "invalid_type", inner, "Invalid type for '%s': expected a boolean, but got %s instead.", inner, srv_json_kind(v));
+}
+
+static bool read_stream(const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    const json_t *options = json_object_get(body, "stream_options");
+    if (!read_flag(body, "", "stream", &q->stream, t)) return false;
+    if (!options || json_is_null(options)) return true;
+    return srv_member(body, "", "stream_options", JSON_OBJECT, t) && read_flag(options, "stream_options", "include_usage", &q->include_usage, t);
+}
+
+/* Nothing said is text. */
+static bool read_modalities(const json_t *body, srv_chat_question *q, srv_trouble *t)
+{
+    const json_t *modalities = json_object_get(body, "modalities"), *word;
+    char path[100];
+    size_t i;
+    if (!modalities || json_is_null(modalities)) return true;
+    if (!srv_member(body, "", "modalities", JSON_ARRAY, t)) return false;
+    json_array_foreach(modalities, i, word) {
+        const char *name = json_is_string(word) ? json_string_value(word) : "";
+        const bool speech = strcmp(name, "audio") == 0;
+        snprintf(path, sizeof path, "modalities[%zu]", i);
+        if (!json_is_string(word)) return srv_trouble_set(t, "invalid_type", path, "Invalid type for '%s': expected a string, but got %s instead.", path, srv_json_kind(word));
+        if (!speech && strcmp(name, "text") != 0) return srv_trouble_set(t, "invalid_value", path, "Invalid value: '%.40s'. Supported values are: 'text' and 'audio'.", name);
+        q->speech |= speech;
+    }
+    return i > 0 || srv_trouble_set(t, "invalid_value", "modalities", "Invalid 'modalities': expected 'text', or 'text' and 'audio', but it is empty.");
+}
+
 static bool read_speech(const json_t *body, srv_chat_question *q, srv_trouble *t)
 {
     static const char *const names[] = {[SRV_WAV] = "wav", [SRV_MP3] = "mp3", [SRV_FLAC] = "flac", [SRV_OPUS] = "opus", [SRV_RAW] = "pcm16"};
-    const json_t *modalities = json_object_get(body, "modalities"), *word;
-    size_t i;
-    json_array_foreach(modalities, i, word) q->speech |= json_is_string(word) && strcmp(json_string_value(word), "audio") == 0;
+    if (!read_modalities(body, q, t)) return false;
     if (!q->speech) return true;
     const json_t *audio = srv_member(body, "", "audio", JSON_OBJECT, t);
     const json_t *format = audio ? srv_member(audio, "audio", "format", JSON_STRING, t) : NULL;
@@ -314,17 +350,19 @@ static bool read_number(const json_t *body, const char *name, bool whole, double
     return true;
 }
 
+static const float least_top_p = 1e-6f;     /* of the likeliest token alone; the library wants more than 0 */
+
 static bool read_numbers(const srv *server, const json_t *body, srv_chat_question *q, srv_trouble *t)
 {
     double tokens = 0, temperature = q->params.temperature, top_p = q->params.top_p, n = 1, seed = -1;
     if (!read_number(body, "max_tokens", true, 1, 1e9, &tokens, t) || !read_number(body, "max_completion_tokens", true, 1, 1e9, &tokens, t) ||
-        !read_number(body, "temperature", false, 0, 2, &temperature, t) || !read_number(body, "top_p", false, 1e-6, 1, &top_p, t) ||
+        !read_number(body, "temperature", false, 0, 2, &temperature, t) || !read_number(body, "top_p", false, 0, 1, &top_p, t) ||
         !read_number(body, "seed", true, -9e15, 9e15, &seed, t) || !read_number(body, "n", true, 1, 128, &n, t))
         return false;
     if (n > 1) return srv_trouble_set(t, "unsupported_value", "n", "One choice per request is supported.");
     if (tokens > 0 && tokens < server->options->max_tokens) q->params.max_tokens = (int)tokens;
     if (json_is_number(json_object_get(body, "temperature"))) q->params.temperature = (float)temperature;
-    q->params.top_p = (float)top_p;
+    q->params.top_p = (float)top_p > least_top_p ? (float)top_p : least_top_p;
     if (seed >= 0) q->params.seed = (uint32_t)((uint64_t)seed & 0x7FFFFFFFu);
     return true;
 }
@@ -356,11 +394,9 @@ static bool read_body(const srv *server, const json_t *body, srv_chat_question *
         *status = 404;
         return srv_trouble_set(t, "model_not_found", "model", "The model '%.100s' does not exist.", json_string_value(model));
     }
-    q->stream = json_is_true(json_object_get(body, "stream"));
-    q->include_usage = json_is_true(json_object_get(json_object_get(body, "stream_options"), "include_usage"));
     q->params = srv_session_params(server);
     q->params.keep_history = false;
-    if (!read_speech(body, q, t) || !read_numbers(server, body, q, t)) return false;
+    if (!read_stream(body, q, t) || !read_speech(body, q, t) || !read_numbers(server, body, q, t)) return false;
     q->params.speech = q->speech;
     return read_tools(server, body, q, t) && read_messages(server, body, q, t);
 }

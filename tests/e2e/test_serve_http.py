@@ -144,8 +144,19 @@ class Http(unittest.TestCase):
                 ({"model": "m"}, "missing_required_parameter", "messages"), (chat(messages=[]), "invalid_value", "messages"),
                 (chat(messages=[{"role": "x", "content": "y"}]), "invalid_value", "messages[0].role"),
                 (chat(messages=[{"role": "user", "content": 5}]), "invalid_type", "messages[0].content"),
-                (chat(n=2), "unsupported_value", "n")):
+                (chat(n=2), "unsupported_value", "n"),
+                (chat(modalities=["video"]), "invalid_value", "modalities[0]"), (chat(modalities=["text", 5]), "invalid_type", "modalities[1]"),
+                (chat(modalities="audio"), "invalid_type", "modalities"), (chat(modalities=[]), "invalid_value", "modalities"),
+                (chat(stream="true"), "invalid_type", "stream"), (chat(stream_options=True), "invalid_type", "stream_options"),
+                (chat(stream=True, stream_options={"include_usage": 1}), "invalid_type", "stream_options.include_usage"),
+                (chat(top_p=-0.1), "decimal_below_min_value", "top_p"), (chat(top_p=1.1), "decimal_above_max_value", "top_p")):
             self.refused(body, 400, code, param)
+
+    def test_members_that_are_null_or_at_their_ends(self):
+        greedy = self.ask()["choices"][0]["message"]["content"]
+        self.assertEqual(self.ask(modalities=None, stream=None, stream_options=None, top_p=None)["choices"][0]["message"]["content"], greedy)
+        self.assertEqual(self.ask(top_p=0, temperature=2, seed=7)["choices"][0]["message"]["content"], greedy)
+        self.assertTrue(self.ask(top_p=1, temperature=2)["choices"])
 
     def test_recordings_are_what_they_say(self):
         import numpy as np
