@@ -287,7 +287,8 @@ static enum MHD_Result dispatch(srv_request *r, const char *method, const char *
     if (file) return reads ? get_file(r, file) : wrong_method(r, "GET, HEAD");
     const bool model = strncmp(path, "/v1/models/", 11) == 0;
     if (!at && !model) return srv_refuse(r, 404, "invalid_request_error", NULL, NULL, "there is nothing at this path");
-    if (strcmp(at ? at->method : "GET", reads ? "GET" : method) != 0) return wrong_method(r, at ? at->method : "GET");
+    const bool upgrades = at && at->answer == srv_upgrade;      /* of a HEAD it would make a conversation */
+    if (strcmp(at ? at->method : "GET", reads && !upgrades ? "GET" : method) != 0) return wrong_method(r, at ? at->method : "GET");
     srv_origin(r, &allowed);
     if (!allowed && !reads)
         return srv_refuse(r, 403, "invalid_request_error", "origin_not_allowed", NULL,

@@ -240,6 +240,11 @@ class Http(unittest.TestCase):
         self.assertEqual(self.server.request("GET", "/v1/chat/completions")[0], 405)
         self.assertEqual(self.server.request("GET", "/v1/chat/completions")[1]["allow"], "POST")
         self.assertEqual(self.server.request("GET", "/nope")[0], 404)
+        self.assertEqual(self.server.request("HEAD", "/v1/models")[0], 200)
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        for method in ("HEAD", "POST"):
+            status, headers, _ = self.server.request(method, "/v1/realtime?model=m", headers=upgrade)
+            self.assertEqual((status, headers["allow"]), (405, "GET"), method)
         origin = "http://127.0.0.1:%d" % self.server.port
         status, headers, _ = self.server.request("OPTIONS", "/v1/chat/completions", headers={
             "Origin": origin, "Access-Control-Request-Headers": "authorization, x-stainless-lang"})
