@@ -236,7 +236,9 @@ void srv_realtime_free(srv_realtime *rt)
 static bool dispatch(srv_realtime *rt, const json_t *event, srv_trouble *t)
 {
     const json_t *type = json_object_get(event, "type"), *id = json_object_get(event, "event_id");
-    if (json_is_string(id) && json_string_length(id) <= SRV_EVENT_ID_BYTES) rt->event_id = id;
+    if (json_string_length(id) > SRV_EVENT_ID_BYTES)
+        return srv_trouble_set(t, "invalid_value", "event_id", "Invalid 'event_id': found %zu bytes, at most %d are taken.", json_string_length(id), SRV_EVENT_ID_BYTES);
+    if (json_is_string(id)) rt->event_id = id;
     if (!type) return srv_trouble_set(t, "invalid_event", NULL, "The event has no 'type'.");
     if (!json_is_string(type))
         return srv_trouble_set(t, "invalid_type", "type", "Invalid type for 'type': expected a string, but got %s instead.", srv_json_kind(type));

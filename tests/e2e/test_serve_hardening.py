@@ -57,11 +57,30 @@ class Hardening(Case):
             self.assertEqual(c.until("error")["error"]["code"], "invalid_json", raw[:20])
         c.send({"type": "conversation.item.create", "item": {"type": "message", "id": "x" * (1 << 20), "role": "user", "content": []}})
         self.assertEqual(c.until("error")["error"]["param"], "item.id")
-        for event_id in ("x" * 600, 5, {"a": 1}):
+        for event_id in (5, {"a": 1}):
             c.send({"type": "nope", "event_id": event_id})
             self.assertIsNone(c.until("error")["error"]["event_id"])
         c.frame(1, b'{"type":"nope","type":"input_audio_buffer.clear"}')
         c.until("input_audio_buffer.cleared")
+
+    def test_157_event_ids_are_bounded(self):
+        c = self.connect()
+        c.send({"type": "nope", "event_id": "x" * 512})
+        self.assertEqual(c.until("error")["error"]["event_id"], "x" * 512)
+        for n in (513, 1 << 20):
+            c.send("input_audio_buffer.clear", event_id="x" * n)
+            e = c.until("error")["error"]
+            self.assertEqual((e["code"], e["param"], e["event_id"]), ("invalid_value", "event_id", None))
+            self.assertIn(str(n), e["message"])
+        c.say(QUESTION)
+        c.send("response.create")
+        c.send("response.cancel")
+        c.send("response.create", event_id="x" * (1 << 20), response={"input": 5})     # would have waited
+        self.assertEqual(c.until("error")["error"]["param"], "event_id")
+        while "response.done" not in c.types():
+            c.next()
+        c.session()
+        self.assertNotIn("input_audio_buffer.cleared", c.types())
 
     def test_157_many_values_are_refused_before_they_are_kept(self):
         c, before = self.connect(), self.server.rss()
