@@ -445,7 +445,7 @@ enum MHD_Result srv_chat_answer(srv_request *r)
                           "message", message, "finish_reason", c->finish, "logprobs", "usage", show_usage(c));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    return srv_respond(r, 200, "application/json", text, text ? strlen(text) : 0);
+    return srv_respond(r, 200, "application/json", text, NULL);
 }
 
 void srv_chat_gone(srv_chat *c)

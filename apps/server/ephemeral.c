@@ -163,7 +163,7 @@ static enum MHD_Result answer(srv_request *r, json_t *settings, bool beta, bool 
     }
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    return srv_respond(r, 200, "application/json", text, text ? strlen(text) : 0);
+    return srv_respond(r, 200, "application/json", text, NULL);
 }
 
 static enum MHD_Result mint(srv_request *r, const json_t *session, bool beta, bool transcription, double seconds)

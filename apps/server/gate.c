@@ -159,21 +159,10 @@ static void on_upgrade(void *cls, struct MHD_Connection *connection, void *con_c
     srv_upgrade_free(u);
 }
 
-static enum MHD_Result bad_handshake(srv_request *r, unsigned status, const char *what)
+static enum MHD_Result no_upgrade(srv_request *r, const char *what)
 {
-    char *body = srv_error_json("invalid_request_error", NULL, NULL, what);
-    if (!body) return MHD_NO;
-    struct MHD_Response *response = MHD_create_response_from_buffer(strlen(body), body, MHD_RESPMEM_MUST_FREE);
-    MHD_add_response_header(response, "Content-Type", "application/json");
-    if (status == 426) {
-        MHD_add_response_header(response, "Upgrade", "websocket");
-        MHD_add_response_header(response, "Sec-WebSocket-Version", "13");
-    }
-    srv_add_headers(r, response);
-    srv_count(r->server->metrics, SRV_REQUESTS, status == 426 ? "426" : "400", 1);
-    const enum MHD_Result rc = MHD_queue_response(r->connection, status, response);
-    MHD_destroy_response(response);
-    return rc;
+    static const srv_header wanted[] = {{"Upgrade", "websocket"}, {"Sec-WebSocket-Version", "13"}, {NULL, NULL}};
+    return srv_refuse_with(r, 426, what, wanted);
 }
 
 /* Too many, too slow, or on the way out: told before the upgrade, so that clients try again. NULL: come in. */
@@ -192,11 +181,11 @@ enum MHD_Result srv_upgrade(srv_request *r)
     bool allowed;
     const char *version = header(r, "Sec-WebSocket-Version"), *offered = header(r, "Sec-WebSocket-Protocol");
     if (!has_word(header(r, "Upgrade"), "websocket") || !has_word(header(r, "Connection"), "upgrade"))
-        return bad_handshake(r, 426, "/v1/realtime speaks WebSocket: ask for an upgrade");
+        return no_upgrade(r, "/v1/realtime speaks WebSocket: ask for an upgrade");
     if (!version || strcmp(version, "13") != 0)
-        return bad_handshake(r, 426, "Sec-WebSocket-Version: wanted 13");
+        return no_upgrade(r, "Sec-WebSocket-Version: wanted 13");
     if (!accept_word(header(r, "Sec-WebSocket-Key"), word))
-        return bad_handshake(r, 400, "Sec-WebSocket-Key: wanted 16 bytes in base64");
+        return srv_refuse(r, 400, "invalid_request_error", NULL, NULL, "Sec-WebSocket-Key: wanted 16 bytes in base64");
     srv_origin(r, &allowed);
     if (!allowed) {
         srv_count(server->metrics, SRV_REFUSED, "origin", 1);

@@ -28,7 +28,7 @@ static const char *status_name(unsigned status)
 {
     static const struct { unsigned status; const char *name; } known[] = {
         {200, "200"}, {204, "204"}, {400, "400"}, {401, "401"}, {403, "403"}, {404, "404"}, {405, "405"},
-        {413, "413"}, {429, "429"}, {500, "500"}, {501, "501"}, {503, "503"}};
+        {413, "413"}, {426, "426"}, {429, "429"}, {500, "500"}, {501, "501"}, {503, "503"}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].status == status) return known[i].name;
     return "other";
@@ -56,9 +56,9 @@ static enum MHD_Result finish(srv_request *r, unsigned status, struct MHD_Respon
     return rc;
 }
 
-enum MHD_Result srv_respond(srv_request *r, unsigned status, const char *type, char *body, size_t n)
+enum MHD_Result srv_respond(srv_request *r, unsigned status, const char *type, char *body, const srv_header *more)
 {
-    struct MHD_Response *response = body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE) : NULL;
+    struct MHD_Response *response = body ? MHD_create_response_from_buffer(strlen(body), body, MHD_RESPMEM_MUST_FREE) : NULL;
     if (!response) {
         free(body);
         return MHD_NO;
@@ -67,10 +67,11 @@ enum MHD_Result srv_respond(srv_request *r, unsigned status, const char *type, c
     MHD_add_response_header(response, "Cache-Control", "no-store");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status == 429 || status == 503) MHD_add_response_header(response, "Retry-After", "1");
+    for (; more && more->name; more++) MHD_add_response_header(response, more->name, more->value);
     return finish(r, status, response);
 }
 
-char *srv_error_json(const char *kind, const char *code, const char *param, const char *message)
+static char *error_json(const char *kind, const char *code, const char *param, const char *message)
 {
     json_t *j = json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", message, "type", kind, "param", param,
                           "code", code);
@@ -82,15 +83,19 @@ char *srv_error_json(const char *kind, const char *code, const char *param, cons
 enum MHD_Result srv_refuse(srv_request *r, unsigned status, const char *kind, const char *code, const char *param,
                            const char *message)
 {
-    char *text = srv_error_json(kind, code, param, message);
-    return srv_respond(r, status, "application/json", text, text ? strlen(text) : 0);
+    return srv_respond(r, status, "application/json", error_json(kind, code, param, message), NULL);
+}
+
+enum MHD_Result srv_refuse_with(srv_request *r, unsigned status, const char *message, const srv_header *more)
+{
+    return srv_respond(r, status, "application/json", error_json("invalid_request_error", NULL, NULL, message), more);
 }
 
 static enum MHD_Result respond_json(srv_request *r, json_t *j)
 {
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
-    return srv_respond(r, 200, "application/json", text, text ? strlen(text) : 0);
+    return srv_respond(r, 200, "application/json", text, NULL);
 }
 
 /* ---- routes ------------------------------------------------------------------------------ */
@@ -138,8 +143,7 @@ static enum MHD_Result get_metrics(srv_request *r)
     const srv_gauges gauges = {.active = s->n_active, .active_beta = s->n_beta, .seats = s->options->engine.n_slots,
                                .free_seats = srv_worker_free_seats(s->worker), .waiting = s->n_waiting,
                                .sockets = s->n_sockets};
-    char *text = srv_metrics_text(s->metrics, &gauges);
-    return srv_respond(r, 200, "text/plain; version=0.0.4", text, text ? strlen(text) : 0);
+    return srv_respond(r, 200, "text/plain; version=0.0.4", srv_metrics_text(s->metrics, &gauges), NULL);
 }
 
 static enum MHD_Result post_chat(srv_request *r)
@@ -233,12 +237,8 @@ static enum MHD_Result preflight(srv_request *r)
 
 static enum MHD_Result wrong_method(srv_request *r, const char *allow)
 {
-    char *text = srv_error_json("invalid_request_error", NULL, NULL, "this path has another method; see Allow");
-    struct MHD_Response *response = text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
-    if (!response) return MHD_NO;
-    MHD_add_response_header(response, "Content-Type", "application/json");
-    MHD_add_response_header(response, "Allow", allow);
-    return finish(r, 405, response);
+    const srv_header more[] = {{"Allow", allow}, {NULL, NULL}};
+    return srv_refuse_with(r, 405, "this path has another method; see Allow", more);
 }
 
 static bool has_key(const srv_request *r, bool *given)

@@ -29,13 +29,17 @@ void srv_http_quiet(srv *server);
 /* Milliseconds until microhttpd wants to run, at most `most`. */
 int  srv_http_timeout(const srv *server, int most);
 
-/* Answers a request; body is malloc'ed and taken over (NULL: out of memory, the connection is closed). */
-enum MHD_Result srv_respond(srv_request *r, unsigned status, const char *type, char *body, size_t n);
+typedef struct srv_header { const char *name, *value; } srv_header;
+
+/* Answers a request; body is malloc'ed and taken over (NULL: out of memory, the connection is closed). more: further headers
+ * to the one without a name; NULL: none. */
+enum MHD_Result srv_respond(srv_request *r, unsigned status, const char *type, char *body, const srv_header *more);
 /* {"error": {...}}; code and param may be NULL. */
 enum MHD_Result srv_refuse(srv_request *r, unsigned status, const char *kind, const char *code, const char *param,
                            const char *message);
+/* An invalid_request_error without code and param, with further headers as srv_respond. */
+enum MHD_Result srv_refuse_with(srv_request *r, unsigned status, const char *message, const srv_header *more);
 /* The headers that every answer has. */
 void srv_add_headers(const srv_request *r, struct MHD_Response *response);
-char *srv_error_json(const char *kind, const char *code, const char *param, const char *message);
 
 #endif
