@@ -171,8 +171,7 @@ static enum MHD_Result mint(srv_request *r, const json_t *session, bool beta, bo
     srv_trouble t = {.code = NULL};
     json_t *standard = srv_settings_new();
     json_t *settings = standard && check_model(r->server, session, beta ? "model" : "session.model", &t)
-                           ? srv_settings_change(standard, session, beta, "session",
-                                                 beta ? " model id object expires_at client_secret " : " type model id object expires_at ", &t)
+                           ? srv_settings_change(standard, session, beta, "session", &t)
                            : NULL;
     json_decref(standard);
     const enum MHD_Result rc = settings ? answer(r, settings, beta, transcription, seconds) : refuse(r, &t);

@@ -195,7 +195,7 @@ bool srv_on_response_create(srv_realtime *rt, const json_t *event, srv_trouble *
     json_t *settings = NULL;
     if (!json_is_object(given)) srv_trouble_set(t, "invalid_type", "response", "response.create: Invalid type for 'response': expected an object, but got %s instead.", srv_json_kind(given));
     else if (check_create(rt, given, &side, t))
-        settings = srv_settings_change(rt->settings, given, rt->beta, "response", " conversation metadata input ", t);
+        settings = srv_settings_change(rt->settings, given, rt->beta, "response", t);
     const json_t *input = settings ? json_object_get(given, "input") : NULL;
     if (json_is_null(input)) input = NULL;      /* as if it were not there */
     ok = settings && (!input || read_input(rt, input, &q, t));

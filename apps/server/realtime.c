@@ -121,8 +121,7 @@ bool srv_on_session_update(srv_realtime *rt, const json_t *event, srv_trouble *t
 {
     const json_t *given = srv_member(event, "", "session", JSON_OBJECT, t);
     if (!given || !check_identity(rt, given, t)) return false;
-    json_t *changed = srv_settings_change(rt->settings, given, rt->beta, "session",
-                                          rt->beta ? " model id object expires_at client_secret " : " type model id object expires_at ", t);
+    json_t *changed = srv_settings_change(rt->settings, given, rt->beta, "session", t);
     if (!changed) return false;
     if (rt->voiced && strcmp(srv_settings_voice(changed), srv_settings_voice(rt->settings)) != 0) {
         json_decref(changed);

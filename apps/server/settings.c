@@ -235,13 +235,16 @@ json_t *srv_settings_new(void)
 
 typedef struct change {
     json_t *settings;
-    const char *where, *skip;
+    const char *where;
     bool beta, response;
     srv_trouble *t;
 } change;
 
-static bool is_skipped(const char *skip, const char *name)
+/* A member that is no setting. */
+static bool is_skipped(const change *c, const char *name)
 {
+    const char *skip = c->response ? " conversation metadata input " :
+                       c->beta ? " model id object expires_at client_secret " : " type model id object expires_at ";
     char word[80];
     if (snprintf(word, sizeof word, " %s ", name) >= (int)sizeof word) return false;
     return strstr(skip, word) != NULL;
@@ -271,7 +274,7 @@ static bool change_members(change *c, const json_t *given, const char *path)
     json_t *value;
     char inner[120], shown[160];
     json_object_foreach((json_t *)(uintptr_t)given, name, value) {
-        if (!*path && is_skipped(c->skip, name)) continue;
+        if (!*path && is_skipped(c, name)) continue;
         snprintf(inner, sizeof inner, "%s%s%.50s", path, *path ? "." : "", name);
         snprintf(shown, sizeof shown, "%s.%s", c->where, inner);
         const int row = find_row(c, inner);
@@ -288,10 +291,9 @@ static bool change_members(change *c, const json_t *given, const char *path)
     return true;
 }
 
-json_t *srv_settings_change(const json_t *settings, const json_t *given, bool beta, const char *where,
-                            const char *skip, srv_trouble *t)
+json_t *srv_settings_change(const json_t *settings, const json_t *given, bool beta, const char *where, srv_trouble *t)
 {
-    change c = {json_copy((json_t *)(uintptr_t)settings), where, skip, beta, strcmp(where, "response") == 0, t};
+    change c = {json_copy((json_t *)(uintptr_t)settings), where, beta, strcmp(where, "response") == 0, t};
     if (!c.settings) return srv_trouble_set(t, NULL, NULL, "out of memory"), NULL;
     bool ok = change_members(&c, given, "");
     if (ok && json_dumpb(c.settings, NULL, 0, JSON_COMPACT) > SRV_SETTINGS_BYTES)     /* they are shown whole */

@@ -8,9 +8,8 @@
 /* A flat object: path in GA (or name in beta where GA has none) to value, every row present. NULL: no memory. */
 json_t *srv_settings_new(void);
 /* A copy of settings with the members of given changed; all of them are valid, or NULL after filling *t.
- * where: "session" or "response"; members named in skip (" a b c ") are somebody else's. */
-json_t *srv_settings_change(const json_t *settings, const json_t *given, bool beta, const char *where,
-                            const char *skip, srv_trouble *t);
+ * where: "session" or "response"; what else belongs to one of these, its id or its input, is somebody else's to read. */
+json_t *srv_settings_change(const json_t *settings, const json_t *given, bool beta, const char *where, srv_trouble *t);
 /* As the dialect shows it, new: nested in GA, flat in beta. */
 json_t *srv_settings_show(const json_t *settings, bool beta);
 

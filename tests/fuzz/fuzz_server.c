@@ -29,7 +29,7 @@ static void try_settings(const json_t *given, bool beta)
 {
     srv_trouble t = {.code = NULL};
     json_t *before = srv_settings_new(), *copy = json_deep_copy(before);
-    json_t *after = srv_settings_change(before, given, beta, "session", " type ", &t);
+    json_t *after = srv_settings_change(before, given, beta, "session", &t);
     if (!json_equal(before, copy)) abort();
     if (!after && !t.message[0]) abort();
     if (after) {
