@@ -62,10 +62,10 @@ static void bar(const talk_screen *s, float level, char text[CELLS_BYTES])
     static const char *const eighths[] = {" ", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
     const float db = 20 * log10f(fmaxf(level, 1e-5f));
     int eights = (int)((db + 50) / 50 * CELLS * 8);
-    *text = 0;
+    size_t n = 0;
     for (int i = 0; i < CELLS; i++, eights -= 8) {
-        if (s->utf8) strcat(text, eighths[eights >= 8 ? 8 : eights > 0 ? eights : 0]);
-        else strcat(text, eights >= 4 ? "#" : " ");
+        const char *cell = s->utf8 ? eighths[eights >= 8 ? 8 : eights > 0 ? eights : 0] : eights >= 4 ? "#" : " ";
+        n += (size_t)snprintf(text + n, CELLS_BYTES - n, "%s", cell);
     }
 }
 
