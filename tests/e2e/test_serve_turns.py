@@ -73,7 +73,8 @@ class Speaking(Case):
                 typed, sounds = answer_to(c, {"which": "typed"}, n)
                 self.assertEqual((typed["output_modalities"], sounds), (["text"], 0))
                 self.assertEqual(typed["usage"]["input_token_details"]["audio_tokens"], 0)
-                self.assertEqual(typed["usage"]["output_tokens"], 2)
+                if typed["status"] != "cancelled":      # by the speech, which it came before
+                    self.assertEqual(typed["usage"]["output_tokens"], 2)
                 heard, sounds = answer_to(c, None, n)
                 self.assertEqual(heard["output_modalities"], ["audio"])
                 self.assertGreater(heard["usage"]["input_token_details"]["audio_tokens"], 0)
