@@ -30,12 +30,22 @@ static bool can_answer(omni_session *s)
     return rc == OMNI_OK && (s->ahead ? om_ahead_goes_on(s) : om_queue_has_room(s->events, 2, 0));
 }
 
+/* What was made of white space before a call. */
+static void unspeak(omni_session *s)
+{
+    om_voice_reset(&s->voice);
+    om_speech_decoder_reset(s->engine->decoder, s->slot);
+    om_vocoder_reset(s->engine->vocoder, s->slot);
+}
+
 /* The first letter tells a call from speech, before anything of it is spoken. */
 static void look_at_opening(omni_session *s, const char *bytes, int n)
 {
     for (int i = 0; i < n && !s->opened; i++) {
         s->opened = !strchr(" \t\n\v\f\r", bytes[i]);
         s->silent = s->opened && s->params.calls && (bytes[i] == '{' || bytes[i] == '[');
+        if (s->silent && s->params.speech && s->voice.n_posted == 0)
+            unspeak(s);
     }
 }
 

@@ -213,6 +213,58 @@ static void a_grammar_is_followed(void **state)
     omni_engine_free(engine);
 }
 
+/* The white space comes to the speech decoder before anybody can know. */
+static void white_space_before_a_call_makes_no_sound(void **state)
+{
+    omni_engine *engine = new_engine(model, 1, 2000);
+    omni_session *s = new_session(engine, 32);
+
+    (void)state;
+    set(s, NULL, false, "root ::= \" \\n \" \"{}\"");
+    expect(s, "how is the weather", "{}", true);
+    set(s, NULL, true, "root ::= \" \\n \" \"{}\"");
+    expect(s, "how is the weather", "{}", false);
+    omni_session_free(s);
+    omni_engine_free(engine);
+}
+
+/* A preamble has to leave room for a question, and a question that fails for it forgets nothing. */
+static void a_preamble_that_leaves_no_room(void **state)
+{
+    enum { CONTEXT = 128 };
+    omni_engine *engine = new_engine(model, 1, CONTEXT);
+    omni_session *s = new_session(engine, 8);
+    omni_session_params p = s->params;
+    char text[CONTEXT + 1];
+    answer a;
+    int before;
+
+    (void)state;
+    memset(text, 'q', CONTEXT);
+    text[CONTEXT] = '\0';
+    p.preamble = text;
+    assert_int_equal(omni_session_set_params(s, &p), OMNI_ERR_LIMIT);
+    assert_non_null(strstr(omni_last_error(), "no room"));
+    text[50] = '\0';        /* it and a short question fit, not with a long one */
+    assert_int_equal(omni_session_set_params(s, &p), OMNI_OK);
+    assert_int_equal(omni_session_push_text(s, "a"), OMNI_OK);
+    finish(s, &a);
+    assert_int_equal(a.end, OMNI_EVENT_END);
+    forget_answer(&a);
+    before = s->script.n;
+    memset(text, 'q', 90);
+    text[90] = '\0';
+    assert_int_equal(omni_session_push_text(s, text), OMNI_OK);
+    finish(s, &a);
+    assert_int_equal(a.end, OMNI_EVENT_FAILED);
+    assert_int_equal(a.status, OMNI_ERR_LIMIT);
+    assert_int_equal(s->script.n, before);
+    assert_int_equal(s->script.n_turns, 1);
+    forget_answer(&a);
+    omni_session_free(s);
+    omni_engine_free(engine);
+}
+
 /* Refused, and all is as it was. */
 static void bad_texts_are_refused(void **state)
 {
@@ -248,6 +300,8 @@ int main(void)
         cmocka_unit_test(the_preamble_is_told_once),
         cmocka_unit_test(a_cancelled_turn_told_nothing),
         cmocka_unit_test(a_grammar_is_followed),
+        cmocka_unit_test(white_space_before_a_call_makes_no_sound),
+        cmocka_unit_test(a_preamble_that_leaves_no_room),
         cmocka_unit_test(bad_texts_are_refused),
     };
 
