@@ -78,6 +78,8 @@ void om_history_make_room(omni_session *s)
 {
     bool forgot = true;
 
+    if (om_history_next_question(s) > s->engine->params.n_ctx)
+        return;     /* it will fail, whatever is forgotten */
     /* More than once when the turn that told the preamble goes: the question has to tell it then. */
     while (forgot && !om_history_fits(s, om_history_next_question(s))) {
         int n = s->script.n;
@@ -93,6 +95,9 @@ int om_history_fit(omni_session *s)
     int n_ctx = s->engine->params.n_ctx, n = script->n;
     int alone = n - script->turns[script->n_turns - 1].at + script->turns[0].at;
 
+    /* What is forgotten may be the turn that told the preamble, which the question has to tell then. */
+    if (!om_history_fits(s, 0) && s->texts.preamble && s->told_in != s->turn)
+        alone += s->texts.ids.n;
     if (alone > n_ctx)
         return om_fail(OMNI_ERR_LIMIT,
                        "the question needs %d positions, the slot has %d: ask for a larger context", alone, n_ctx);

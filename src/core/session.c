@@ -71,7 +71,11 @@ static int new_preamble(const omni_session *s, const char *text, om_texts *out)
     out->preamble = om_strdup(text);
     if (!out->preamble)
         return om_fail(OMNI_ERR_MEMORY, "no memory for a preamble of %zu bytes", n);
-    return om_prompt_read(&s->engine->model->prompt, text, n, &out->ids);
+    rc = om_prompt_read(&s->engine->model->prompt, text, n, &out->ids);
+    if (!rc && om_prompt_positions(&s->engine->model->prompt, 0) + out->ids.n >= s->engine->params.n_ctx)
+        rc = om_fail(OMNI_ERR_LIMIT, "a preamble of %d positions leaves no room for a question in the slot's %d: ask for a larger context",
+                     out->ids.n, s->engine->params.n_ctx);
+    return rc;
 }
 
 static int new_grammar(const omni_model *m, const char *text, om_texts *out, om_lm_grammar **rules)
