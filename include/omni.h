@@ -269,7 +269,8 @@ OMNI_API int omni_session_reset(omni_session *session);
 OMNI_API int omni_session_push_audio(omni_session *session, const float *samples, size_t n);
 
 /* The question is complete: answer it. Same thread as push_audio. With turn taking on it asks at once, without
- * waiting for silence (see omni_turn_params).
+ * waiting for silence (see omni_turn_params); during an answer it waits for that, and what is pushed behind it is not
+ * heard before.
  * OK; ERR_ARG; ERR_AUDIO when nothing was pushed; ERR_STATE when a question already waits. */
 OMNI_API int omni_session_end_input(omni_session *session);
 

@@ -52,7 +52,7 @@ int om_turn_post(omni_session *s, omni_event *event)
         s->stats.t_first_audio = since_start(s, event);
     if (event->type == OMNI_EVENT_AUDIO && event->sample_offset == 0) {
         s->sounds = true;
-        s->sounds_from = s->ear.clock;
+        s->sounds_from = s->ear.vad ? s->ear.clock : s->n_pulled;      /* turn taking may be switched on meanwhile */
     }
     if (event->type == OMNI_EVENT_AUDIO)
         s->stats.n_samples_out += event->n_audio;
