@@ -216,8 +216,8 @@ OMNI_API void omni_engine_free(omni_engine *engine);
  * OK: something advanced. AGAIN: nothing to do (wait for input or for a consumer
  * to make room in a full event queue). Errors of one session become its FAILED event; an error in a computation
  * that several share (LLM, speech decoder) becomes one of each of them. A negative return means that the engine itself
- * is broken. ERR_BACKEND: a turn failed in the backend (a GPU that is gone), and so did the two before it, none having ended
- * well between; the step has done what it could and may be called again. ERR_ARG: engine is NULL. */
+ * is broken. ERR_BACKEND: turns failed in the backend (a GPU that is gone) in this step and in two before it, none having
+ * ended well between; the step has done what it could and may be called again. ERR_ARG: engine is NULL. */
 OMNI_API int omni_engine_step(omni_engine *engine);
 
 /* ---- session ------------------------------------------------------------ */

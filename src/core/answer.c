@@ -5,6 +5,7 @@
  */
 #include "core/turn.h"
 
+#include "base/finite.h"
 #include "base/status.h"
 #include "core/ahead.h"
 #include "core/objects.h"
@@ -65,7 +66,7 @@ static int show_text(omni_session *s, int32_t token)
 /* Is that the last token, and why? */
 static bool is_last(omni_session *s, int32_t token, omni_end_reason *reason)
 {
-    if (om_prompt_is_stop(&s->engine->model->prompt, token))
+    if (token == OM_LM_NONE || om_prompt_is_stop(&s->engine->model->prompt, token))
         *reason = OMNI_END_STOP;
     else if (s->n_tokens >= s->params.max_tokens)
         *reason = OMNI_END_LENGTH;
@@ -79,9 +80,11 @@ static bool is_last(omni_session *s, int32_t token, omni_end_reason *reason)
 static int take_token(omni_session *s, int32_t token, const float *hidden)
 {
     size_t width = (size_t)s->engine->model->hp.llm.width;
-    bool stop = om_prompt_is_stop(&s->engine->model->prompt, token);
-    int rc = om_record_add(s->record, OM_STAGE_TOKENS, &token, 1);
+    bool stop = token == OM_LM_NONE || om_prompt_is_stop(&s->engine->model->prompt, token);
+    int rc = om_check_finite(hidden, width, "the language model");
 
+    if (!rc)
+        rc = om_record_add(s->record, OM_STAGE_TOKENS, &token, 1);
     s->feed = token;
     s->n_tokens++;
     if (!rc)

@@ -264,12 +264,16 @@ static int advance_or_stop(omni_session *s)
     return OMNI_OK;
 }
 
-/* One turn may fail by what is in it. n_before: at the beginning of the step. */
-static bool is_broken(const omni_engine *e, int n_before)
+/* One turn may fail by what is in it, and takes those along that share its computation: they count as one. n_before: at
+ * the beginning of the step. */
+static bool is_broken(omni_engine *e, int n_before)
 {
-    enum { TURNS_THAT_TELL = 3 };
+    enum { STEPS_THAT_TELL = 3 };
 
-    return e->n_broken > n_before && e->n_broken >= TURNS_THAT_TELL;
+    if (e->n_broken <= n_before)
+        return false;
+    e->n_broken = n_before + 1;
+    return e->n_broken >= STEPS_THAT_TELL;
 }
 
 int omni_engine_step(omni_engine *e)
@@ -302,6 +306,6 @@ int omni_engine_step(omni_engine *e)
     if (om_prefill_between(e) == OMNI_OK)
         moved = OMNI_OK;
     if (is_broken(e, n_broken))
-        return om_fail(OMNI_ERR_BACKEND, "the last %d turns failed in the backend", e->n_broken);
+        return om_fail(OMNI_ERR_BACKEND, "turns failed in the backend %d times in a row: %s", e->n_broken, e->why_broken);
     return moved;
 }

@@ -64,7 +64,8 @@ struct omni_engine {
     bool hurries;               /* it is for answers alone */
     bool one_waits;             /* somebody waits for a first sound */
     bool ends_begun;            /* the last step left turns that were begun */
-    int n_broken;               /* turns in a row that failed in the backend */
+    int n_broken;               /* steps in a row, of those that ended turns, in which one failed in the backend */
+    char why_broken[256];
     uint64_t n_events;          /* ever posted: a step that posted one has done something */
     int n_between;              /* most positions of a prefill between turns */
     int n_prefill;              /* most positions of several sessions in a prefill batch */

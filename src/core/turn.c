@@ -7,6 +7,7 @@
  */
 #include "core/turn.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
 #include "base/status.h"
 #include "core/ahead.h"
@@ -328,6 +329,8 @@ static int finish_encoder(omni_session *s)
     if (!rc)
         rc = om_adaptor_run(e->adaptor, e->rows, e->speech_rows);
     if (!rc)
+        rc = om_check_finite(e->speech_rows, (size_t)hp->adaptor.rows * (size_t)hp->llm.width, "the speech adaptor");
+    if (!rc)
         rc = om_record_add(s->record, OM_STAGE_ADAPTOR, e->speech_rows,
                            (size_t)hp->adaptor.rows * (size_t)hp->llm.width);
     s->stats.t_adaptor += om_now_us() - start;
@@ -405,13 +408,20 @@ static void settle(omni_session *s, bool forget)
     om_lm_cut(e->lm, s->slot, s->script.n);
 }
 
+/* What stands in the cache may be the reason: the next question reads all of the conversation anew. */
+static void tell_broken(omni_session *s)
+{
+    s->engine->n_broken++;
+    snprintf(s->engine->why_broken, sizeof s->engine->why_broken, "%s", s->why);
+    om_lm_cut(s->engine->lm, s->slot, 0);
+}
+
 void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
 {
     bool answered = (s->state == OM_ANSWER || s->state == OM_FLUSH) && s->n_tokens > 0;
 
     if (type == OMNI_EVENT_END)
         s->engine->n_broken = 0;
-    s->engine->n_broken += type == OMNI_EVENT_FAILED && reason_or_status == OMNI_ERR_BACKEND;
     s->has_answer = answered && type != OMNI_EVENT_FAILED;
     s->spoke = om_turn_speaks_up(s);
     s->sounds = s->sounds && type == OMNI_EVENT_END;
@@ -419,6 +429,8 @@ void om_turn_end(omni_session *s, omni_event_type type, int reason_or_status)
     s->stats.n_units = (int)s->voice.n_units;
     snprintf(s->why, sizeof s->why, "%s", type == OMNI_EVENT_FAILED ? om_last_error() : "");
     settle(s, !s->has_answer);
+    if (type == OMNI_EVENT_FAILED && reason_or_status == OMNI_ERR_BACKEND)
+        tell_broken(s);
     for (size_t i = 0; i < s->voice.n_durations; i++)
         s->stats.n_frames += s->voice.durations[i];
     s->end = (omni_event){ .type = type, .text = s->why, .n_text = strlen(s->why) };

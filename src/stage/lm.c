@@ -459,7 +459,7 @@ static llama_token_data_array left_by_rules(const om_lm *lm, const om_lm_grammar
     return all;
 }
 
-/* Where the rules leave no token of this vocabulary the answer ends. */
+/* OM_LM_NONE where the rules leave no token of this vocabulary. */
 static int32_t pick_by_rules(const om_lm *lm, int slot, const float *logits)
 {
     const om_lm_grammar *g = lm->grammar[slot];
@@ -470,7 +470,7 @@ static int32_t pick_by_rules(const om_lm *lm, int slot, const float *logits)
 
         id = best_of(&all);
         if (id < 0)
-            return llama_vocab_eos(lm->m->vocab);
+            return OM_LM_NONE;
         if (lm->sampler[slot]) {
             llama_sampler_apply(lm->sampler[slot], &all);
             id = all.data[all.selected].id;

@@ -85,8 +85,11 @@ int  om_lm_prefill(om_lm *lm, int slot, const int32_t *ids, const float *rows, i
  * behind the other. Errors as om_lm_prefill, for all of them. */
 int  om_lm_prefill_many(om_lm *lm, int n_slots, const int *slots, const int *n, const int32_t *ids, const float *rows);
 
+/* No token: a grammar allows none of the vocabulary's. The answer ends; it can not be fed. */
+enum { OM_LM_NONE = -1 };
+
 /* One step for n slots at once: feeds ids[i] to slots[i] (the last prompt token
- * or the token picked before), picks the next. Out: next[n], hidden [n][D] (the final-norm row
+ * or the token picked before), picks the next. Out: next[n] (OM_LM_NONE among them), hidden [n][D] (the final-norm row
  * that predicted next), either may be NULL. Errors as om_lm_prefill; nothing is kept then. */
 int  om_lm_step(om_lm *lm, int n, const int *slots, const int32_t *ids, int32_t *next, float *hidden);
 

@@ -29,11 +29,11 @@
 #include "stage/speech-decoder-products.h"
 #include "stage/speech-decoder-weights.h"
 
+#include "base/finite.h"
 #include "base/memory.h"
 #include "base/status.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -365,11 +365,9 @@ int om_speech_decoder_push(om_speech_decoder *dec, int slot, const float *hidden
     if (s->token >= dec->params.max_tokens)
         return om_fail(OMNI_ERR_LIMIT, "speech decoder: more than %d tokens in one answer",
                        dec->params.max_tokens);
-    /* One of them among the cached keys would silence this slot's answers for good: 0 * NaN is NaN. */
-    for (int i = 0; i < dec->w->input; i++)
-        if (!isfinite(hidden[i]))
-            return om_fail(OMNI_ERR_BACKEND, "the language model gave a state that is not finite (%d of %d)", i,
-                           dec->w->input);
+    int rc = om_check_finite(hidden, (size_t)dec->w->input, "the language model");
+    if (rc)
+        return rc;
     memcpy(s->hidden, hidden, (size_t)dec->w->input * sizeof(float));
     s->waiting = true;
     return OMNI_OK;

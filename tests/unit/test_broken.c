@@ -5,7 +5,6 @@
 
 #include <unistd.h>
 
-static char folder[] = "/tmp/omni-broken-XXXXXX";
 static omni_model *model;
 
 static void copy(const char *from, const char *to, uint64_t at, float value)
@@ -40,29 +39,38 @@ static uint64_t place(const char *path, const char *tensor)
     return at;
 }
 
-/* The toy with a number that is none in the adaptor: whatever is asked by voice fails in the LLM. */
-static int load(void **state)
+/* The toy with a number that is none in a tensor of its LLM file (0) or its speech file (1). */
+static omni_model *load_broken(int file, const char *tensor)
 {
     static const char *const names[] = { "toy-F32.gguf", "toy-speech-F32.gguf" };
     omni_model_params params = omni_model_default_params();
-    char from[1024], to[64];
+    char from[1024], to[64], folder[] = "/tmp/omni-broken-XXXXXX";
+    omni_model *made = NULL;
 
-    (void)state;
     assert_non_null(mkdtemp(folder));
     for (int i = 0; i < 2; i++) {
         snprintf(from, sizeof from, "%s/session/%s", getenv("OMNI_ORACLE_DIR"), names[i]);
         snprintf(to, sizeof to, "%s/%s", folder, names[i]);
-        copy(from, to, i ? place(from, "adaptor.2.bias") : 0, NAN);
+        copy(from, to, i == file ? place(from, tensor) : 0, NAN);
     }
     params.n_gpu_layers = 0;
     params.force_f32 = true;
-    if (omni_model_load(folder, &params, &model) != OMNI_OK)
+    if (omni_model_load(folder, &params, &made) != OMNI_OK)
         fail_msg("%s", omni_last_error());
     for (int i = 0; i < 2; i++) {
         snprintf(to, sizeof to, "%s/%s", folder, names[i]);
         unlink(to);
     }
-    return rmdir(folder);
+    rmdir(folder);
+    return made;
+}
+
+/* Whatever is asked by voice fails. */
+static int load(void **state)
+{
+    (void)state;
+    model = load_broken(1, "adaptor.2.bias");
+    return 0;
 }
 
 static int unload(void **state)
@@ -97,24 +105,76 @@ static int turn(omni_session *s, bool spoken)
 static void the_third_failure_in_a_row_is_told(void **state)
 {
     omni_engine *engine = new_engine(model, 2, 512);
-    omni_session *s = new_session(engine, 5), *typing = new_session(engine, 5);    /* its cache never sees such numbers */
+    omni_session *s = new_session(engine, 5);
 
     (void)state;
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 5; i++)
             assert_int_equal(turn(s, true), i < 2 ? OMNI_OK : OMNI_ERR_BACKEND);
-        assert_non_null(strstr(omni_last_error(), "5 turns failed"));
+        assert_non_null(strstr(omni_last_error(), "5 times in a row: the speech adaptor gave a number that is not finite"));
         assert_true(omni_engine_step(engine) >= 0);         /* nothing new has failed */
-        assert_int_equal(turn(typing, false), OMNI_OK);
+        assert_int_equal(turn(s, false), OMNI_OK);
     }
-    omni_session_free(typing);
     omni_session_free(s);
     omni_engine_free(engine);
 }
 
+/* Numbers that are none get into no cache, own or shared: neither this session nor another suffers from them later. */
+static void the_caches_stay_clean(void **state)
+{
+    (void)state;
+    for (int unified = 0; unified < 2; unified++) {
+        omni_engine_params params = omni_engine_default_params();
+        omni_session *s, *other;
+        omni_engine *engine;
+
+        params.n_slots = 2;
+        params.n_threads = 1;
+        params.kv_unified = unified;
+        assert_int_equal(omni_engine_new(model, &params, &engine), OMNI_OK);
+        s = new_session(engine, 5);
+        other = new_session(engine, 5);
+        assert_int_equal(turn(s, false), OMNI_OK);
+        assert_int_equal(turn(s, true), OMNI_OK);
+        assert_int_equal(turn(s, false), OMNI_OK);
+        assert_int_equal(turn(other, false), OMNI_OK);
+        omni_session_free(other);
+        omni_session_free(s);
+        omni_engine_free(engine);
+    }
+}
+
+/* Noticed in answers without speech too: else it would be a text of nonsense. */
+static void an_llm_that_is_broken_fails_without_speech(void **state)
+{
+    omni_model *mute = load_broken(0, "output_norm.weight");
+    omni_engine *engine = new_engine(mute, 1, 512);
+    omni_session_params params = omni_session_default_params();
+    omni_session *s;
+    answer a;
+
+    (void)state;
+    params.speech = false;
+    assert_int_equal(omni_session_new(engine, &params, &s), OMNI_OK);
+    assert_int_equal(omni_session_push_text(s, "a"), OMNI_OK);
+    finish(s, &a);
+    assert_int_equal(a.end, OMNI_EVENT_FAILED);
+    assert_int_equal(a.status, OMNI_ERR_BACKEND);
+    assert_non_null(strstr(a.why, "the language model gave a number that is not finite"));
+    assert_int_equal(a.n_text, 0);
+    forget_answer(&a);
+    omni_session_free(s);
+    omni_engine_free(engine);
+    omni_model_free(mute);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_third_failure_in_a_row_is_told) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_third_failure_in_a_row_is_told),
+        cmocka_unit_test(the_caches_stay_clean),
+        cmocka_unit_test(an_llm_that_is_broken_fails_without_speech),
+    };
 
     return cmocka_run_group_tests(tests, load, unload);
 }
