@@ -289,7 +289,10 @@ void srv_chats_drain(srv *server)
             next = srv_now() < until;
             late |= !next;
         }
-        if (!c->done && srv_seat_failure(c->seat, &failure)) end(c, NULL, failure.text);
+        if (!c->done && srv_seat_failure(c->seat, &failure)) {
+            c->too_long = failure.status == OMNI_ERR_LIMIT;
+            end(c, NULL, failure.text);
+        }
         if (c->done || (c->question.stream && c->out.n > c->out_at)) wake(c);
     }
     if (any) srv_worker_kick(server->worker);

@@ -89,7 +89,7 @@ srv_response *srv_response_new(srv_realtime *rt, const json_t *settings, const j
 void srv_response_cancel(srv_response *r)
 {
     r->cancelled = true;
-    if (!r->aside) srv_seat_cancel(r->seat, r->begun);      /* else when it begins: another's turn runs */
+    if (r->begun) srv_seat_cancel(r->seat);     /* else when it begins: the turn that runs may be another's */
 }
 
 void srv_response_free(srv_response *r)
@@ -268,7 +268,6 @@ static void trim_late(srv_realtime *rt, const srv_response *r)
 static void leave_conversation(srv_realtime *rt, const srv_response *r)
 {
     if (r != rt->aside) rt->response = rt->aside;
-    if (rt->aside) rt->aside->aside = false;
     rt->aside = NULL;
 }
 
@@ -328,7 +327,7 @@ void srv_response_event(srv_realtime *rt, srv_response *r, const omni_event *eve
         r->begun = true;
         r->turn = event->turn;
         if (!r->side) srv_history_begun(rt, r);
-        if (r->cancelled) srv_seat_cancel(r->seat, true);
+        if (r->cancelled) srv_seat_cancel(r->seat);
         break;
     case OMNI_EVENT_TEXT:
         if (!r->cancelled) take_text(rt, r, event->text, event->n_text);

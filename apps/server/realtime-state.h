@@ -29,7 +29,6 @@ typedef struct srv_response {
     bool begun, opened, cancelled, speech, sounded, spoken;     /* spoken: the question was */
     bool by_hand;                   /* asked by commit while the engine listens */
     bool by_ear;                    /* asked by nobody: the engine heard the question */
-    bool aside;                     /* waits for the end of a turn that the engine began by ear before */
     uint32_t turn;                  /* the engine's number of it, once begun */
     bool forget;                    /* an item of it was deleted while it ran */
     srv_format format;

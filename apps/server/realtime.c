@@ -322,7 +322,6 @@ static srv_response *begin(srv_realtime *rt, const omni_event *event)
     if (!r) return before;
     r->spoken = r->by_ear = true;
     rt->aside = before;
-    if (before) before->aside = true;
     return r;
 }
 
@@ -332,6 +331,10 @@ static bool take_failure(srv_realtime *rt, srv_seat *seat)
     srv_response *const all[] = {rt->response, rt->aside, rt->side};
     srv_failure failure;
     if (!srv_seat_failure(seat, &failure)) return false;
+    if (failure.tag == 0 && seat != rt->seat) {     /* its own slot could not be set up */
+        srv_response_fail(rt, rt->side, srv_failure_code(failure.status), failure.text);
+        return true;
+    }
     if (failure.tag == 0) {
         srv_trouble t;
         srv_trouble_set(&t, "invalid_value", "session", "The settings could not be taken: %s", failure.text);

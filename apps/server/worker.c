@@ -20,7 +20,7 @@ enum { MOST_SEATS = 255, SLICE = 4096, FAILURES = 8 };
 #define BROKEN_MS 30000.0
 
 
-typedef enum kind { OPEN, LEAVE, PARAMS, TURNS, AUDIO, TEXT, ASK, CLEAR, TRIM, ADD, FORGET, FORGET_ADDED, CANCEL } kind;
+typedef enum kind { OPEN, LEAVE, PARAMS, TURNS, AUDIO, TEXT, ASK, CLEAR, TRIM, ADD, FORGET, FORGET_ADDED } kind;
 
 typedef struct command {
     struct command *next;
@@ -71,9 +71,11 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+/* What a command with text takes: of many short ones most is not text. */
 static size_t letters(const command *c)
 {
-    return (c->text ? strlen(c->text) : 0) + (c->answer ? strlen(c->answer) : 0);
+    if (!c->text && !c->answer) return 0;
+    return sizeof *c + (c->text ? strlen(c->text) : 0) + (c->answer ? strlen(c->answer) : 0);
 }
 
 static void free_command(command *c)
@@ -204,8 +206,7 @@ static int carry_out(srv_seat *seat, command *c)
     case ADD: rc = add(seat, session, c); break;
     case FORGET: rc = omni_session_forget_turn(session, c->turn); break;
     case FORGET_ADDED: rc = forget_added(seat, session, c->tag); break;
-    case TRIM: omni_session_trim(session, c->n_samples, NULL); return OMNI_OK;
-    default: omni_session_cancel(session); return OMNI_OK;
+    default: omni_session_trim(session, c->n_samples, NULL); return OMNI_OK;      /* TRIM */
     }
     return rc == OMNI_ERR_STATE ? OMNI_AGAIN : rc;
 }
@@ -229,7 +230,7 @@ static bool take_out(srv_seat *seat, const command *c, size_t before, int rc)
 static bool serve_seat(srv_seat *seat)
 {
     srv_worker *w = seat->worker;
-    bool worked = try_later(seat), params = false;
+    bool worked = try_later(seat), params = worked;
     const double until = now_ms() + TURN_MS;
     while (params || !worked || now_ms() < until) {
         pthread_mutex_lock(&w->lock);
@@ -525,12 +526,11 @@ bool srv_seat_trim(srv_seat *seat, uint64_t n_samples)
     return queue(seat, c);
 }
 
-bool srv_seat_cancel(srv_seat *seat, bool begun)
+void srv_seat_cancel(srv_seat *seat)
 {
-    if (!begun) return queue_kind(seat, CANCEL, 0);
-    omni_session_cancel(atomic_load(&seat->session));
+    omni_session *session = atomic_load(&seat->session);
+    if (session) omni_session_cancel(session);
     srv_worker_kick(seat->worker);
-    return true;
 }
 
 void srv_seat_waiting(srv_seat *seat, size_t *samples, size_t *bytes)

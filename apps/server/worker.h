@@ -43,8 +43,8 @@ bool srv_seat_add(srv_seat *seat, const char *question, const char *answer, unsi
 /* A turn out of the history: by the number that its events have, or by the tag it was added with. */
 bool srv_seat_forget(srv_seat *seat, uint32_t turn);
 bool srv_seat_forget_added(srv_seat *seat, unsigned tag);
-/* begun: the turn's BEGIN was seen, so that it can be stopped at once; else it is stopped in its order. */
-bool srv_seat_cancel(srv_seat *seat, bool begun);
+/* The turn whose BEGIN was seen, at once. */
+void srv_seat_cancel(srv_seat *seat);
 
 /* What is on its way: samples, and bytes of text. */
 void srv_seat_waiting(srv_seat *seat, size_t *samples, size_t *bytes);
