@@ -149,7 +149,7 @@ async function startMicrophone() {
 
 /* Whoever switches off in mid-sentence has asked: silence behind it tells the server so. */
 function trail() {
-  send({ type: 'input_audio_buffer.append', audio: toBase64(floatToPcm16(withSilence([[]], silence()))) });
+  if (!feeding) send({ type: 'input_audio_buffer.append', audio: toBase64(floatToPcm16(withSilence([[]], silence()))) });
 }
 
 const silence = () => settings.silence / 1000 + 0.5;
@@ -171,6 +171,7 @@ async function askFile(file) {
   await connect();
   const sound = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await file.arrayBuffer());
   const samples = withSilence(Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c)), silence());
+  if (state.phase === 'closed') return;         // meanwhile, which has been said
   const start = performance.now(), before = state.starts;
   let at = 0;
   clearInterval(feeding);
@@ -182,7 +183,9 @@ async function askFile(file) {
     }
     if (at < samples.length) return;
     endFile();
-    if (state.starts === before) trouble(`${file.name}: the server heard no speech in it.`);
+    setTimeout(() => {
+      if (state.starts === before && state.phase !== 'closed') trouble(`${file.name}: the server heard no speech in it.`);
+    }, 1500);
   }, 20);
   draw();
 }

@@ -252,7 +252,8 @@ export function interrupt(state, heardMs, effects = []) {
   state.dropped.add(row.id);
   effects.push({ do: 'silence' });
   if (state.response) effects.push({ do: 'send', event: { type: 'response.cancel' } });
-  effects.push({
+  /* Text was read, not heard: nothing to cut. */
+  if (!row.silent) effects.push({
     do: 'send',
     event: { type: 'conversation.item.truncate', item_id: row.id, content_index: 0, audio_end_ms: Math.floor(heardMs) },
   });
@@ -295,6 +296,11 @@ export function reduce(state, event, now, heardMs = 0) {
       state.rows.push({ id: event.item.id, role: 'assistant', text: '', pieces: [], firstMs: null, cut: false });
       effects.push({ do: 'begin' });
       break;
+    case 'response.content_part.added': {
+      const row = answer(state, event.item_id);
+      if (row) row.silent = event.part.type === 'text';
+      break;
+    }
     case 'response.output_audio_transcript.delta':
     case 'response.output_text.delta': {
       const row = answer(state, event.item_id);

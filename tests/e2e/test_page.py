@@ -50,6 +50,7 @@ class Page(unittest.TestCase):
         # 1.6 s after the question: its 0.5 s of silence have passed and the answer sounds, also when all is slow
         write(f"{here}/microphone.wav", wav_bytes(np.concatenate([quiet(1.5), x, quiet(1.6), x, quiet(60)]), rate))
         write(f"{here}/right.wav", wav_bytes(np.stack([0 * x, x], axis=1), rate))
+        write(f"{here}/long.wav", wav_bytes(np.concatenate([x, x, x, x]), rate))
         write(f"{here}/silence.wav", wav_bytes(quiet(1), rate))
         with Server("-np", "3") as server, Server("--api-key", "sesame") as keyed, Server("-np", "1") as full:
             env = dict(os.environ, URL=f"http://127.0.0.1:{server.port}/", KEYED=f"http://127.0.0.1:{keyed.port}/",

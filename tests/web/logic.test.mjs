@@ -166,6 +166,18 @@ test('the page says who listens', () => {
   for (const phase of ['closed', 'hearing', 'thinking']) assert.equal(status(phase, true), status(phase, false));
 });
 
+test('an answer in text is stopped without a word of what was heard', () => {
+  for (const type of ['text', 'audio']) {
+    const s = fresh();
+    reduce(s, { type: 'session.created' }, 0);
+    reduce(s, { type: 'response.created', response: { id: 'r' } }, 0);
+    reduce(s, { type: 'response.output_item.added', item: { id: 'a', role: 'assistant' } }, 0);
+    reduce(s, { type: 'response.content_part.added', item_id: 'a', part: { type } }, 0);
+    const sent = interrupt(s, 100).filter((e) => e.do === 'send').map((e) => e.event.type);
+    assert.deepEqual(sent, type === 'text' ? ['response.cancel'] : ['response.cancel', 'conversation.item.truncate']);
+  }
+});
+
 test('a page without sound asks for text; a new session stands below a line', () => {
   assert.deepEqual(sessionUpdate({}).session.output_modalities, ['audio']);
   assert.deepEqual(sessionUpdate({}, false).session.output_modalities, ['text']);

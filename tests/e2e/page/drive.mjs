@@ -207,14 +207,14 @@ await page.close();
 
 // No microphone: a file. A narrow screen in the dark, and a tablet.
 page = await visit({ viewport: { width: 380, height: 720 }, colorScheme: 'dark' });
-await page.setInputFiles('#file', `${FILES}/right.wav`);         // speech on the right channel only
+await page.setInputFiles('#file', `${FILES}/long.wav`);
 await phase(page, 'hearing');
 await page.click('#stop');
 await phase(page, 'listening');
 await page.setInputFiles('#file', `${FILES}/silence.wav`);
 await told(page, 'heard no speech');
 assert.equal((await answers(page)).length, 0, 'a file that was stopped is not asked');
-await page.setInputFiles('#file', `${FILES}/right.wav`);
+await page.setInputFiles('#file', `${FILES}/right.wav`);         // speech on the right channel only
 await phase(page, 'speaking');
 await page.screenshot({ path: `${SHOTS}/narrow.png` });
 assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'no sideways scrolling');
