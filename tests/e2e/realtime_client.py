@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 
 import program
@@ -93,7 +94,7 @@ class Socket:
 
     def __init__(self, server, path="/v1/realtime?model=m", beta=False, headers=None, protocols=None, key=None):
         self.beta, self.events, self.buffer, self.pongs, self.pings = beta, [], b"", 0, 0
-        self.sock = server.connect()
+        self.sock, self.sending = server.connect(), threading.Lock()
         nonce = base64.b64encode(os.urandom(16)).decode()
         lines = {"Host": "127.0.0.1:%d" % server.port, "Upgrade": "websocket", "Connection": "Upgrade",
                  "Sec-WebSocket-Key": nonce, "Sec-WebSocket-Version": "13"}
@@ -136,11 +137,13 @@ class Socket:
     # ---- frames
 
     def frame(self, opcode, data, fin=True):
-        self.sock.sendall(self.framed(opcode, data, fin))
+        with self.sending:      # a thread that reads answers pings
+            self.sock.sendall(self.framed(opcode, data, fin))
 
     def frames(self, texts):
         """Several messages in one piece."""
-        self.sock.sendall(b"".join(self.framed(1, text) for text in texts))
+        with self.sending:
+            self.sock.sendall(b"".join(self.framed(1, text) for text in texts))
 
     @staticmethod
     def framed(opcode, data, fin=True):

@@ -51,7 +51,7 @@ class Failures(Case):
         """Answers put in faster than the model could read them: others do not wait for it, and no memory is spent."""
         c, other = self.connect(), self.connect()
         other.session(output_modalities=["text"])
-        stop = threading.Event()
+        stop, sent = threading.Event(), Counter()
 
         def flood():
             for i in range(10 ** 6):
@@ -62,6 +62,7 @@ class Failures(Case):
                             "content": [{"type": "output_text", "text": "paris is " * words}]}
                     c.frames([json.dumps({"type": "conversation.item.create", "item": item}).encode(),
                               json.dumps({"type": "conversation.item.delete", "item_id": item["id"]}).encode()])
+                    sent["items"] += 1
 
         def read():
             while not stop.is_set():
@@ -80,7 +81,9 @@ class Failures(Case):
                 other.say(QUESTION)
                 self.assertEqual(other.respond()["status"], "completed")
                 slowest = max(slowest, time.monotonic() - begun)
-            print("slowest answer beside the flood: %.0f ms" % (1e3 * slowest))
+            print("slowest answer beside the flood: %.0f ms; %d items" % (1e3 * slowest, sent["items"]))
+            self.assertTrue(all(t.is_alive() for t in threads))
+            self.assertGreater(sent["items"], 20)
             self.assertLess(slowest, 5)
             self.assertLess(self.server.rss() - before, 64 << 20)
         finally:
