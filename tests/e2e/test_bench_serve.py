@@ -139,7 +139,7 @@ class Load(unittest.TestCase):
 
     def test_a_server_that_dies(self):
         server = Server()
-        load = subprocess.Popen([program.OMNI, "bench", "--serve", at(server), "--minutes", str(0.1 * program.SLOW), "--sessions", "2", "--json",
+        load = subprocess.Popen([program.OMNI, "bench", "--serve", at(server), "--minutes", str(0.2 * program.SLOW), "--sessions", "2", "--json",
                                  *QUESTIONS],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while server.metric('s2s_responses_total{status="completed"}') < 1:
