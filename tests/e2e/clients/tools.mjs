@@ -174,7 +174,9 @@ await run({
     const end = a.said();
     a.session.sendMessage("w");
     assert.equal(await end, report);
-    assert.deepEqual(a.errors, []);
+    // A report that crosses the answer to what was spoken is told that one is active, as by OpenAI's service.
+    const crossed = (e) => e.error?.error?.code === "conversation_already_has_active_response";
+    assert.deepEqual(a.errors.filter((e) => !crossed(e)), []);
     a.session.close();
   },
 });
